@@ -1,0 +1,47 @@
+# The two commands to know: `make demo` and `make test`. Each sets everything up in .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint bench docs lock clean
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+setup: $(READY)  ## build .venv from requirements.lock
+
+demo: $(READY)  ## the main job on embedded data: transfer that helps, and transfer that hurts
+	$(BIN)/headstart demo
+
+test: $(READY)  ## the fast lane, under two minutes, no network
+	$(BIN)/python -m pytest -m fast
+
+test-slow: $(READY)  ## the slow lane and, where the data is present, the bench lane
+	$(BIN)/python -m pytest -m "slow or bench"
+
+lint: $(READY)  ## ruff, mypy, the order of the rooms, generated pages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+bench: $(READY)  ## measure what the documentation claims; writes benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+docs: $(READY)  ## write the reference pages from the code
+	$(BIN)/python docs/generate.py
+
+lock: $(READY)  ## resolve requirements.lock anew
+	$(BIN)/uv pip compile --quiet --no-header --all-extras --group dev --universal --python-version 3.11 --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what make built
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache htmlcov .coverage dist

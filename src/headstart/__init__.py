@@ -1,0 +1,65 @@
+"""headstart: does a pretrained model help on your small labelled data set, which one, how, and is it proven?
+
+>>> import headstart as hs
+>>> "fit" in hs.__all__
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# Nothing calls home: the libraries below us are told before they are imported.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+if TYPE_CHECKING:
+    from headstart.api import Run, check, fit, load, open_run, sources
+    from headstart.errors import HeadstartError, InputError
+    from headstart.judge.evidence import Evidence
+    from headstart.predictor import Predictor
+    from headstart.target import Target, load_target
+
+_WHERE = {
+    "Evidence": "headstart.judge.evidence",
+    "HeadstartError": "headstart.errors",
+    "InputError": "headstart.errors",
+    "Predictor": "headstart.predictor",
+    "Run": "headstart.api",
+    "Target": "headstart.target",
+    "check": "headstart.api",
+    "fit": "headstart.api",
+    "load": "headstart.api",
+    "load_target": "headstart.target",
+    "open_run": "headstart.api",
+    "sources": "headstart.api",
+}
+
+__all__ = [
+    "Evidence",
+    "HeadstartError",
+    "InputError",
+    "Predictor",
+    "Run",
+    "Target",
+    "check",
+    "fit",
+    "load",
+    "load_target",
+    "open_run",
+    "sources",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used, so that `import headstart` costs next to nothing."""
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,271 @@
+"""What `import headstart` offers: fit, check, sources, load, open_run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import files
+from headstart.budget import Budget, parse_seconds
+from headstart.errors import OptionError, Problem, RunError
+from headstart.judge.evidence import Evidence
+from headstart.predictor import Predictor
+from headstart.predictor import load as load_predictor
+from headstart.report import Showcase, Shown, thumbnail, write
+from headstart.search import Ledger, Listener, Options, assemble
+from headstart.search import Run as SearchRun
+from headstart.search import run as search
+from headstart.search.run import EVIDENCE, MODEL
+from headstart.source import BUNDLED, SourceCard
+from headstart.source import cards as cards_of
+from headstart.target import Hygiene, Target, load_target
+from headstart.target.embedded import OPENMOJI_ATTRIBUTION
+
+SHOWN = 12  # pictures in each half of the showcase
+_SHOWCASE = "showcase.json"
+
+
+class Run:
+    """A finished run: its evidence, its predictor, its report.
+
+    Args:
+        folder: the run's directory, as `headstart fit --out` wrote it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.evidence.verdict})"
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What judge said, from `evidence.json`.
+
+        Raises:
+            RunError: the folder holds no evidence, or it is damaged.
+        """
+        path = self.folder / EVIDENCE
+        try:
+            return Evidence.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise _no_run(self.folder) from error
+        except ValueError as error:
+            raise RunError(
+                Problem(f"{path} is damaged", "the evidence as it was written", f"headstart report {self.folder}")
+            ) from error
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The shipped model.
+
+        Raises:
+            RunError: there is none.
+        """
+        return load_predictor(self.folder / MODEL)
+
+    @property
+    def report(self) -> Path:
+        """The page to open in a browser."""
+        return self.folder / "report.html"
+
+    def rebuild(self) -> Path:
+        """Assemble the evidence from the ledger anew, write it and the report, and return the report's path."""
+        if not (self.folder / "ledger.jsonl").is_file():
+            raise _no_run(self.folder)
+        evidence = assemble(Ledger(self.folder))
+        text = json.dumps(evidence.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if not (self.folder / EVIDENCE).is_file() or (self.folder / EVIDENCE).read_text(encoding="utf-8") != text:
+            files.write_text(self.folder / EVIDENCE, text)
+        self.__dict__.pop("evidence", None)
+        return write(evidence, self.folder, _kept_showcase(self.folder))
+
+
+def fit(
+    data: Any,
+    *,
+    budget: str | float | Budget = "2m",
+    out: str | Path | None = None,
+    source: Sequence[str] = (),
+    strategy: Sequence[str] = (),
+    label: str | None = None,
+    input: str | None = None,
+    group: Any = None,
+    test_fraction: float = 0.25,
+    seed: int = 0,
+    device: str = "cpu",
+    name: str | None = None,
+    command: str = "",
+    listener: Listener | None = None,
+) -> Run:
+    """Find out whether transfer helps on `data`, prove it, and keep the model.
+
+    Args:
+        data: a folder of class folders; a CSV, TSV, JSONL or Parquet file; `(X, y)`; a Hugging Face data set; a
+            :class:`~headstart.target.Target`; or `embedded:pictograms`, `embedded:digits`.
+        budget: wall time (`30s`, `2m`, `1h`, or seconds), or a :class:`~headstart.budget.Budget` with `trials`.
+        out: the run's directory, resumed if it holds this run; None: a new temporary one.
+        source: names of pretrained sources; empty: the bundled ones.
+        strategy: names of transfer strategies; empty: all.
+        label: label column; None: guessed.
+        input: picture column; None: guessed.
+        group: group column; its examples never stand on both sides of a split.
+        test_fraction: share to seal where no split was given.
+        seed: of the split and of everything else random.
+        device: `cpu`, or a torch device such as `cuda`.
+        name: what to call the target.
+        command: how to start this run again, for the report; "": made up from the arguments.
+        listener: hears what happens.
+
+    Raises:
+        InputError: the data or an option is wrong.
+
+    Returns:
+        The run, with `evidence`, `predictor` and `report`.
+    """
+    options = prepare(budget, source, strategy, seed, device, command)
+    if isinstance(data, Target):
+        target = data
+    else:
+        target = load_target(
+            data, label=label, input=input, group=group, test_fraction=test_fraction, seed=seed, name=name
+        )
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
+    finished = search(target, folder, options, listener)
+    showcase = _showcase(finished)
+    files.write_json(folder / _SHOWCASE, showcase.to_json())
+    write(finished.evidence, folder, showcase)
+    return Run(folder)
+
+
+def prepare(
+    budget: str | float | Budget,
+    source: Sequence[str] = (),
+    strategy: Sequence[str] = (),
+    seed: int = 0,
+    device: str = "cpu",
+    command: str = "",
+) -> Options:
+    """The options of :func:`fit`, checked, so that a wrong one is said before the data is read.
+
+    Raises:
+        InputError: a source, a strategy, the budget or the device is wrong.
+    """
+    if not isinstance(budget, Budget):
+        budget = Budget(parse_seconds(str(budget)))
+    if not command:
+        command = f"headstart.fit(..., budget={str(budget)!r})"
+    options = Options(tuple(source), tuple(strategy), budget, seed, device, command)
+    options.settings()
+    _check_device(device)
+    return options
+
+
+def check(data: Any, **options: Any) -> Hygiene:
+    """Look at `data` without learning anything: counts, imbalance, unreadable files, duplicates, leakage.
+
+    Args:
+        data: as for :func:`fit`.
+        options: `label`, `input`, `group`, `test_fraction`, `seed`, as for :func:`fit`.
+
+    Raises:
+        TargetError: it cannot be read at all, or there is too little of it.
+    """
+    return load_target(data, **options).hygiene
+
+
+def sources() -> list[SourceCard]:
+    """The sources that need no hub."""
+    return cards_of([*BUNDLED, "scratch:small_cnn"])
+
+
+def load(folder: str | Path) -> Predictor:
+    """The predictor in a run's directory, or in its `model` folder.
+
+    Raises:
+        RunError: there is none.
+        PredictorError: it is damaged.
+    """
+    return load_predictor(folder)
+
+
+def open_run(folder: str | Path) -> Run:
+    """An earlier run.
+
+    Raises:
+        RunError: the folder holds no run.
+    """
+    run = Run(folder)
+    run.evidence  # noqa: B018 - raises where there is none
+    return run
+
+
+def _no_run(folder: Path) -> RunError:
+    return RunError(
+        Problem(
+            f"no finished run in {folder}", "a folder that headstart fit wrote", f"headstart fit TARGET --out {folder}"
+        )
+    )
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise OptionError(Problem(f"device {device!r}", "cpu, cuda, cuda:0 or mps")) from error
+    able = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not able.get(kind, False):
+        raise OptionError(Problem(f"device {device!r} is not available on this machine", "cpu", "leave --device out"))
+
+
+def _showcase(run: SearchRun) -> Showcase:
+    """Pictures that most seeds of one finalist got right and most of the other got wrong."""
+    classes = run.evidence.target.classes
+    by_name = {episode.name: episode for episode in run.episodes}
+    fixed: list[tuple[float, Shown]] = []
+    broke: list[tuple[float, Shown]] = []
+    seen: set[str] = set()
+    for (pair, truth), judged in zip(run.judged.episodes, run.judged.rounds, strict=True):
+        inputs = by_name[pair["transfer"].finals[0].spec.episode].seal.inputs
+        transfer, baseline = judged.transfer.mean(axis=0), judged.baseline.mean(axis=0)
+        right = {side: p.argmax(axis=1) == truth for side, p in (("t", transfer), ("b", baseline))}
+        for rows, part in ((right["t"] & ~right["b"], fixed), (~right["t"] & right["b"], broke)):
+            # The clearest first: sure where transfer is right, sure where it is wrong.
+            for i in np.flatnonzero(rows)[np.argsort(-transfer[rows].max(axis=1), kind="stable")][:SHOWN]:
+                shown = inputs.name(int(i))
+                if shown in seen:
+                    continue
+                seen.add(shown)
+                part.append(
+                    (
+                        float(transfer[i].max()),
+                        Shown(
+                            name=shown,
+                            truth=classes[truth[i]],
+                            transfer=classes[int(transfer[i].argmax())],
+                            baseline=classes[int(baseline[i].argmax())],
+                            transfer_probability=float(transfer[i].max()),
+                            thumbnail=thumbnail(inputs.image(int(i))),
+                        ),
+                    )
+                )
+    credit = OPENMOJI_ATTRIBUTION if run.evidence.target.name == "pictograms" else ""
+    best = [[shown for _, shown in sorted(part, key=lambda pair: -pair[0])[:SHOWN]] for part in (fixed, broke)]
+    return Showcase(best[0], best[1], credit)
+
+
+def _kept_showcase(folder: Path) -> Showcase | None:
+    try:
+        return Showcase.from_json(json.loads((folder / _SHOWCASE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

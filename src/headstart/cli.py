@@ -1,0 +1,533 @@
+"""The command line: a thin edge. Answers go to stdout, progress and messages to stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from headstart.errors import HeadstartError, InputError, OptionError, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from headstart.api import Run
+    from headstart.judge.evidence import Evidence
+
+app = typer.Typer(
+    name="headstart",
+    help="Does a pretrained model help on your small labelled data set? Which one, how, and is it proven?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    str, typer.Argument(metavar="TARGET", help="Folder of class folders, or a CSV, JSONL or Parquet file.")
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that headstart fit --out wrote.")]
+Label = Annotated[str | None, typer.Option(help="Label column of a table. Guessed when left out.")]
+Input = Annotated[str | None, typer.Option("--input", help="Picture column of a table. Guessed when left out.")]
+Group = Annotated[str | None, typer.Option(help="Group column of a table: a group is never split.")]
+TestFraction = Annotated[float, typer.Option(help="Share of the examples to seal where no split is given.")]
+Seed = Annotated[int, typer.Option(help="Of the split and of everything else that is random.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from headstart import __version__
+
+        typer.echo(f"headstart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def fit(
+    target: Data,
+    budget: Annotated[str, typer.Option(help="Wall time: 30s, 2m, 1h.")] = "2m",
+    trials: Annotated[int | None, typer.Option(min=2, help="Count search trials instead of time.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; resumed if it holds this run.")] = None,
+    source: Annotated[str, typer.Option(help="Pretrained sources, comma-separated. Default: the bundled ones.")] = "",
+    strategy: Annotated[str, typer.Option(help="Transfer strategies, comma-separated. Default: all.")] = "",
+    label: Label = None,
+    input: Input = None,
+    group: Group = None,
+    test_fraction: TestFraction = 0.25,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, or a torch device such as cuda.")] = "cpu",
+) -> None:
+    """Find out whether transfer helps, prove it on a sealed test set, and keep the model."""
+    from headstart.budget import Budget, parse_seconds
+
+    limits = Budget(trials=trials) if trials else Budget(seconds=parse_seconds(budget))
+    from headstart import api
+
+    folder = out or Path("runs") / Path(target.partition(":")[2] or target).stem
+    _fit(
+        api,
+        target,
+        folder,
+        budget=limits,
+        source=_names(source),
+        strategy=_names(strategy),
+        label=label,
+        input=input,
+        group=group,
+        test_fraction=test_fraction,
+        seed=seed,
+        device=device,
+    )
+
+
+def _fit(api: Any, target: str, folder: Path, **options: Any) -> Run:
+    from headstart.target import load_target
+
+    console = _console()
+    reading = {key: options.pop(key) for key in ("label", "input", "group", "test_fraction")}
+    api.prepare(**options)
+    with _listener(console) as listener:
+        data = load_target(
+            target, seed=options["seed"], **reading, progress=lambda done, n: listener.progress("reading", done, n)
+        )
+        listener.clear()
+        for line in _target_lines(data):
+            listener.say(line)
+        names = [card.short for card in api.cards_of(options["source"] or api.BUNDLED)]
+        listener.say(f"  sources   {', '.join(names)}, scratch")
+        run: Run = api.fit(data, out=folder, listener=listener, command=_command(), **options)
+    for line in _verdict_lines(run.evidence):
+        typer.echo(line)
+    typer.echo(f"  files     {folder / 'model'}/   {folder / 'report.html'}   {folder / 'evidence.json'}")
+    if run.evidence.partial:
+        raise typer.Exit(130)
+    return run
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    inputs: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Picture files, or folders of them.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to give for each picture.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of CSV.")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="The probability of every class.")] = False,
+) -> None:
+    """Predict with a run's model. CSV on stdout; a picture that cannot be read gets a row that says why."""
+    from headstart.predictor import load
+
+    predictor = load(run)
+    paths = list(_pictures(inputs))
+    if not paths:
+        raise OptionError(Problem("no pictures to predict", "picture files, or folders that hold some"))
+    n = len(predictor.classes) if probabilities else top
+    console = _console()
+    with _Line(console) as listener:
+        rows = predictor.rows(paths, top=n, progress=lambda done, total: listener.progress("predicting", done, total))
+        listener.clear()
+    if as_json:
+        for row in rows:
+            document: dict[str, Any] = {"input": row.name, "label": row.label or None}
+            if row.error:
+                document["error"] = row.error
+            else:
+                document["probability"] = round(row.probability, 6)
+                if n > 1:
+                    document["top"] = [{"label": label, "probability": round(p, 6)} for label, p in row.top]
+            typer.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        head = ["input", "label", "probability"]
+        if probabilities:
+            head += [f"p_{name}" for name in predictor.classes]
+        else:
+            head += [
+                f"{what}_{k}"
+                for k in range(2, min(top, len(predictor.classes)) + 1)
+                for what in ("label", "probability")
+            ]
+        writer.writerow([*head, "error"])
+        for row in rows:
+            cells = [row.name, row.label, f"{row.probability:.6f}" if not row.error else ""]
+            if probabilities:
+                by_name = dict(row.top)
+                cells += [f"{by_name[name]:.6f}" if not row.error else "" for name in predictor.classes]
+            else:
+                cells += [cell for label, p in row.top[1:] for cell in (label, f"{p:.6f}")]
+            cells += [""] * (len(head) - len(cells))
+            writer.writerow([*cells, row.error])
+    failed = sum(bool(row.error) for row in rows)
+    if failed:
+        console.print(f"{failed} of {len(rows)} pictures could not be read", markup=False)
+    if failed == len(rows):
+        raise typer.Exit(2)
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Rebuild evidence.json and report.html from a run's ledger."""
+    from headstart.api import Run
+
+    typer.echo(str(Run(run).rebuild()))
+
+
+@app.command()
+def check(
+    target: Data,
+    label: Label = None,
+    input: Input = None,
+    group: Group = None,
+    test_fraction: TestFraction = 0.25,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as JSON.")] = False,
+) -> None:
+    """Look at the data only: counts, imbalance, unreadable files, duplicates, leakage across splits."""
+    from headstart.target import load_target
+
+    console = _console()
+    with _Line(console) as listener:
+        data = load_target(
+            target,
+            label=label,
+            input=input,
+            group=group,
+            test_fraction=test_fraction,
+            seed=seed,
+            progress=lambda done, n: listener.progress("reading", done, n),
+        )
+        listener.clear()
+    if as_json:
+        typer.echo(json.dumps(data.hygiene.to_json(), indent=2, ensure_ascii=False))
+        return
+    for line in _target_lines(data):
+        typer.echo(line)
+    for line in _hygiene_lines(data.hygiene):
+        typer.echo(line)
+
+
+@app.command()
+def sources(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List what can be transferred from here, with licence, size and where the weights are."""
+    from headstart.source import BUNDLED
+
+    cards = list(BUNDLED.values())
+    if as_json:
+        typer.echo(json.dumps([asdict(card) for card in cards]))
+        return
+    rows = [("source", "parameters", "features", "GFLOP", "MiB", "licence", "weights", "pretrained on")]
+    rows += [
+        (
+            card.name,
+            f"{card.parameters / 1e6:.1f} M",
+            str(card.features),
+            f"{card.flops / 1e9:.2f}",
+            f"{card.bytes / 2**20:.0f}",
+            card.licence,
+            card.origin,
+            card.pretraining,
+        )
+        for card in cards
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo("")
+    typer.echo("timm:NAME        any timm model, from the hub or its cache       timm:resnet50.a1_in1k")
+    typer.echo("timm:NAME@FILE   the same with weights from a file               timm:resnet18@resnet18.safetensors")
+    typer.echo("scratch          nothing pretrained: the baselines, always tried  scratch:small_cnn, scratch:TIMM_NAME")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the two runs go.")] = Path("runs/demo"),
+    budget: Annotated[str, typer.Option(help="Wall time for each of the two.")] = "45s",
+) -> None:
+    """The main job on embedded data: pictograms, where transfer helps, and digits, where it hurts."""
+    from headstart import api
+    from headstart.budget import Budget, parse_seconds
+
+    seconds = parse_seconds(budget)
+    console = _console()
+    runs = {}
+    for name in ("pictograms", "digits"):
+        console.print(f"\n{name}", markup=False, style="bold")
+        runs[name] = _fit(
+            api,
+            f"embedded:{name}",
+            out / name,
+            budget=Budget(seconds=seconds),
+            source=(),
+            strategy=(),
+            label=None,
+            input=None,
+            group=None,
+            test_fraction=0.25,
+            seed=0,
+            device="cpu",
+        )
+    typer.echo("")
+    for name, run in runs.items():
+        evidence = run.evidence
+        typer.echo(
+            f"{name:<11} {evidence.verdict.upper():<13} {_gain(evidence)}; shipped: {evidence.shipped} "
+            f"({_route(evidence, evidence.shipped)})"
+        )
+    typer.echo(f"\nOpen {out}/pictograms/report.html and {out}/digits/report.html in a browser.")
+
+
+# -- words ------------------------------------------------------------------------------------------------------
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _command() -> str:
+    return shlex.join(["headstart", *sys.argv[1:]])
+
+
+def _target_lines(target: Any) -> Iterator[str]:
+    split = {"given": "given split", "made": "stratified split", "cross-fit": "no test split: cross-fitting"}[
+        target.split
+    ]
+    parts = [f"{target.n_examples:,} images", f"{len(target.classes)} classes"]
+    parts.append(
+        f"{target.n_train:,} train / {target.n_test:,} test ({split})" if target.split != "cross-fit" else split
+    )
+    hygiene = target.hygiene
+    if hygiene.unreadable:
+        parts.append(_count(len(hygiene.unreadable), "unreadable file") + " left out")
+    if hygiene.across_splits:
+        parts.append(_count(len(hygiene.across_splits), "duplicate pair") + " across splits")
+    yield f"  target    {' · '.join(parts)}"
+
+
+def _hygiene_lines(hygiene: Any) -> Iterator[str]:
+    yield "  classes"
+    width = max(len(name) for name in hygiene.counts)
+    for name, counts in hygiene.counts.items():
+        yield f"    {name:<{width}}  " + "  ".join(f"{side} {n}" for side, n in counts.items() if n)
+    yield f"  imbalance {hygiene.imbalance:.2f} (largest class / smallest class)"
+    for title, rows in (
+        ("unreadable, left out", [f"{name}: {why}" for name, why in hygiene.unreadable]),
+        ("not pictures, ignored", list(hygiene.ignored)),
+        ("without a label", list(hygiene.unlabelled)),
+        ("same picture, different labels", [" = ".join(names) for names in hygiene.conflicting]),
+        ("exact duplicates", [" = ".join(names) for names in hygiene.exact_duplicates]),
+        ("near duplicates", [" ~ ".join(names) for names in hygiene.near_duplicates]),
+        ("duplicates across splits", [f"{a} ~ {b} ({kind})" for a, b, kind in hygiene.across_splits]),
+    ):
+        if rows:
+            yield f"  {title}: {len(rows)}"
+            yield from (f"    {row}" for row in rows[:20])
+            if len(rows) > 20:
+                yield f"    ... and {len(rows) - 20} more (--json lists all)"
+    for warning in hygiene.warnings:
+        yield f"  note      {warning}"
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" + ("" if n == 1 else "s")
+
+
+def _metric(evidence: Evidence) -> str:
+    return evidence.metric.replace("_", " ")
+
+
+def _gain(evidence: Evidence) -> str:
+    gain = evidence.gain
+    return (
+        f"{100 * gain.estimate:+.1f} points {_metric(evidence)} "
+        f"({100 * gain.confidence:.0f} % CI {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    )
+
+
+def _route(evidence: Evidence, side: str) -> str:
+    route = getattr(evidence, side)
+    short = route.source.partition(":")[2]
+    if route.strategy == "scratch":
+        return f"{short} from scratch"
+    return f"{route.strategy} on {short}" if short else str(route.strategy)
+
+
+def _verdict_lines(evidence: Evidence) -> Iterator[str]:
+    from headstart.budget import format_seconds
+
+    seeds = _count(evidence.seeds, "seed")
+    yield f"  verdict   {evidence.verdict.upper()}  {_gain(evidence)}, n = {evidence.n_test}, {seeds}"
+    sides = []
+    for title, side in (("best", "transfer"), ("best baseline", "baseline")):
+        route = getattr(evidence, side)
+        sides.append(f"{title}: {_route(evidence, side)}, {100 * route.score:.1f} %, {format_seconds(route.seconds)}")
+    yield f"            {';  '.join(sides)}"
+    yield f"  shipped   {evidence.shipped_reason}"
+    if evidence.verdict == "undetermined":
+        line = f"smallest gain this test could have shown: {100 * evidence.minimal_detectable_gain:.1f} points"
+        if evidence.examples_to_settle:
+            line += f"; about {evidence.examples_to_settle:,} test examples would settle it"
+        yield f"            {line}"
+    for warning in evidence.warnings:
+        yield f"  note      {warning}"
+
+
+# -- the edge ----------------------------------------------------------------------------------------------------
+
+
+def _pictures(given: list[Path]) -> Iterator[Path]:
+    from headstart.target.image import SUFFIXES
+
+    for path in given:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        else:
+            yield path
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+class _Line:
+    """What is going on: a live line on a terminal, nothing elsewhere; and plain lines that stay."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.status = console.status("", spinner="dots") if console.is_terminal else None
+        self.words = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def live(self, line: str) -> None:
+        if self.status is not None:
+            from rich.markup import escape
+
+            self.status.update(escape(line))
+            self.status.start()
+
+    def clear(self) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def progress(self, words: str, done: int, total: int) -> None:
+        self.live(f"{self.words or ' '} {words} {done:,}/{total:,}")
+
+
+def _listener(console: Console) -> Any:
+    """A :class:`headstart.search.Listener` that shows a run on `console`."""
+    from headstart.budget import format_seconds
+    from headstart.search import Listener
+
+    class Shown(_Line, Listener):
+        def resumed(self, trials: int) -> None:
+            self.say(f"  resuming  {_count(trials, 'trial')} in the ledger will not be repeated")
+
+        def limited(self, why: str) -> None:
+            self.say(f"  note      {why}")
+
+        def began(self, spec: Any, predicted: float, left: float) -> None:
+            phase = "" if spec.phase == "search" else f" ({spec.phase})"
+            budget = "" if left == float("inf") else f", {format_seconds(max(0.0, left))} of budget left"
+            self.words = f"{spec.words()}{phase}, seed {spec.seed}, about {format_seconds(predicted)}{budget} "
+            self.live(self.words)
+
+        def ended(self, result: Any, score: tuple[float, float, float] | None, left: float) -> None:
+            name = f"{result.spec.words()}{_details(result.spec.parameters)}"
+            if result.status == "failed":
+                self.say(f"  failed    {name}: {result.error}")
+                return
+            if score is not None:
+                shown = f"{100 * score[0]:5.1f} % ({100 * score[1]:.1f} to {100 * score[2]:.1f})"
+            elif result.spec.phase == "label value":
+                shown = f"with {result.spec.labels} labels"
+            else:
+                shown = {"final": "predicted the sealed test", "ship": "trained for shipping"}[result.spec.phase]
+            budget = "" if left == float("inf") else f"  {format_seconds(max(0.0, left)):>11} left"
+            self.say(
+                f"  {result.side:<9} {name:<58} seed {result.spec.seed}  {shown:<25}"
+                f" {format_seconds(result.wall):>7}  {result.memory_mb:5.0f} MiB{budget}"
+            )
+
+        def interrupted(self) -> None:
+            self.clear()
+            self.say("  interrupted: comparing what was found so far; press Ctrl-C again to stop at once")
+
+        def judging(self) -> None:
+            self.words = "opening the sealed test, judging, saving the model"
+            self.live(self.words)
+
+    return Shown(console)
+
+
+def _details(parameters: dict[str, Any]) -> str:
+    shown = ", ".join(f"{k} {v}" for k, v in parameters.items() if v is not None)
+    return f" [{shown}]" if shown else ""
+
+
+class _Warnings(logging.Handler):
+    """The package's log messages as plain lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"  warning   {record.getMessage()}", file=sys.stderr)  # noqa: T201
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done; 1 our bug; 2 the input is wrong; 130 interrupted."""
+    logging.getLogger("headstart").addHandler(_Warnings())
+    warnings.simplefilter("ignore")  # other libraries' deprecations are not the user's business
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        _complain(str(error))
+        code = error.exit_code
+    except HeadstartError as error:
+        _complain(f"{error}\nThis is a bug in headstart, not in your data.")
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; run the same command again to go on", file=sys.stderr)  # noqa: T201
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; there is nobody left to tell
+        code = 0
+    except Exception as error:
+        if not hasattr(error, "show"):  # not one of the command line library's own usage errors
+            raise
+        error.show()
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(words: str) -> None:
+    print(f"error: {words}", file=sys.stderr)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

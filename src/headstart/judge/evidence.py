@@ -1,0 +1,199 @@
+"""Evidence: what judge says, as a versioned schema. It is what `evidence.json` holds and what the report shows.
+
+Scores and gains are fractions (0.954, +0.294), times are seconds, memory is in MiB.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+
+Verdict = Literal["helped", "hurt", "undetermined"]
+Side = Literal["transfer", "baseline"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class TargetSummary(_Part):
+    """The target in numbers."""
+
+    name: str = Field(description="what the user calls it")
+    modality: str = Field(default="image", description="what the examples are")
+    examples: int = Field(description="usable examples")
+    classes: list[str] = Field(description="names of the classes, in the order of all per-class lists")
+    train: int = Field(description="labelled examples outside the test split; cross-fitted: all")
+    test: int = Field(description="sealed examples; cross-fitted: all, each sealed in turn")
+    split: Literal["given", "made", "cross-fit"] = Field(
+        description="given by the user, made here, or cross-fit where there is too little for a test split"
+    )
+
+
+class Gain(_Part):
+    """Transfer minus baseline in the primary metric, with its interval."""
+
+    estimate: float = Field(description="transfer minus baseline, a fraction")
+    low: float = Field(description="lower end of the interval")
+    high: float = Field(description="upper end of the interval")
+    confidence: float = Field(default=0.95, description="level of the interval")
+
+
+class McNemar(_Part):
+    """Exact McNemar test on the same sealed examples (median p-value over seeds)."""
+
+    only_transfer_right: float = Field(
+        description="test examples that only transfer has right, mean over pairs of seeds"
+    )
+    only_baseline_right: float = Field(description="test examples that only the baseline has right, likewise")
+    p_value: float = Field(description="exact, two-sided; median over pairs of seeds")
+
+
+class Route(_Part):
+    """One finalist: how it was made, how it scored on the sealed test set, what it costs."""
+
+    source: str = Field(description="where knowledge comes from, such as bundled:efficientnet_lite0")
+    strategy: str = Field(description="how it is transferred, such as probe")
+    parameters: dict[str, Any] = Field(default={}, description="hyper-parameters of the strategy")
+    score: float = Field(description="primary metric on the sealed test, mean over seeds")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+    validation_score: float | None = Field(default=None, description="primary metric on the validation folds, mean")
+    metrics: dict[str, float] = Field(
+        default={},
+        description="accuracy, balanced_accuracy, macro_f1, log_loss, auroc, ece; a metric that is undefined is absent",
+    )
+    seconds: float = Field(description="wall seconds to train once, features included")
+    cpu_seconds: float | None = Field(default=None, description="processor seconds to train once")
+    memory_mb: float = Field(description="highest resident memory in a trial, MiB")
+    model_parameters: int | None = Field(default=None, description="numbers in the predictor")
+    flops_per_example: float | None = Field(
+        default=None, description="floating-point operations to predict one example"
+    )
+    seconds_per_1000: float | None = Field(default=None, description="seconds per 1,000 predictions on this machine")
+
+
+class ClassGain(_Part):
+    """What transfer does to one class: recall of both finalists and the difference with its interval."""
+
+    name: str = Field(description="the class")
+    n_test: int = Field(description="its test examples")
+    transfer: float = Field(description="recall of the transfer finalist")
+    baseline: float = Field(description="recall of the baseline finalist")
+    gain: float = Field(description="transfer minus baseline")
+    low: float = Field(description="lower end of the interval, for this class alone")
+    high: float = Field(description="upper end of the interval, for this class alone")
+
+
+class ReliabilityBin(_Part):
+    """One bin of a reliability diagram."""
+
+    confidence: float = Field(description="mean probability of the predicted class")
+    accuracy: float = Field(description="share that is right")
+    count: int = Field(description="test examples, mean over seeds")
+
+
+class Calibration(_Part):
+    """Calibration of the shipped model on the sealed test set, before and after temperature scaling on validation."""
+
+    temperature: float = Field(description="logits are divided by it; above 1 the model was too sure of itself")
+    ece_before: float = Field(description="expected calibration error without temperature scaling")
+    ece_after: float = Field(description="expected calibration error with it, as shipped")
+    bins_before: list[ReliabilityBin] = Field(default=[], description="reliability diagram without temperature scaling")
+    bins: list[ReliabilityBin] = Field(default=[], description="reliability diagram with it, as shipped")
+
+
+class LeaderboardRow(_Part):
+    """One route on the leaderboard: its validation score over the folds it was tried on."""
+
+    source: str = Field(description="as in Route")
+    strategy: str = Field(description="as in Route")
+    side: Side = Field(description="transfer or baseline")
+    parameters: dict[str, Any] = Field(default={}, description="those of its best setting")
+    trials: int = Field(description="trials that were run")
+    score: float | None = Field(description="primary metric on the validation folds; null without a successful trial")
+    low: float | None = Field(description="lower end of its interval")
+    high: float | None = Field(description="upper end of its interval")
+    seconds: float = Field(description="wall seconds of one trial, features included, median")
+    memory_mb: float = Field(description="highest resident memory, MiB")
+    status: str = Field(description="ok, failed, or skipped")
+    note: str = Field(default="", description="why it failed or was skipped")
+
+
+class LabelValue(_Part):
+    """What labels are worth: the finalist retrained on a part of the labels, on the same sealed test set."""
+
+    labels: int = Field(description="labelled examples trained on")
+    side: Side = Field(description="transfer or baseline")
+    score: float = Field(description="primary metric on the sealed test")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+
+
+class Cost(_Part):
+    """What the whole run cost."""
+
+    wall_seconds: float = Field(description="by the clock")
+    cpu_seconds: float = Field(description="of the processor")
+    peak_memory_mb: float = Field(description="highest resident memory, MiB")
+    trials: int = Field(description="trials that were run")
+    device: str = Field(default="cpu", description="cpu, or a torch device")
+
+
+class Evidence(_Part):
+    """Everything judge says about one run. The JSON form is documented in docs/reference/evidence.md."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema", description="version of this schema")
+    headstart: str = Field(description="version of headstart that wrote this")
+    target: TargetSummary
+    metric: Literal["accuracy", "balanced_accuracy"] = Field(
+        description="the primary metric; balanced_accuracy when the classes are imbalanced"
+    )
+    verdict: Verdict = Field(
+        description="helped: the interval of the gain is above zero; hurt: below; undetermined: it includes zero"
+    )
+    gain: Gain
+    transfer: Route
+    baseline: Route
+    shipped: Side = Field(description="which finalist the saved model is")
+    shipped_reason: str = Field(description="why, in a sentence")
+    seeds: int = Field(description="final trainings of each finalist")
+    n_test: int = Field(description="different sealed examples")
+    method: Literal["paired stratified bootstrap", "corrected resampled t-test"] = Field(
+        description="how the interval of the gain was made"
+    )
+    mcnemar: McNemar | None = None
+    minimal_detectable_gain: float = Field(description="smallest true gain this test could have shown with 80 % power")
+    examples_to_settle: int | None = Field(
+        default=None, description="test examples at which the observed gain would be told from zero; null when settled"
+    )
+    cost: Cost
+    per_class: list[ClassGain] = Field(default=[], description="in the order of the classes that occur in the test")
+    confusion: list[list[float]] = Field(
+        default=[], description="rows: true class, columns: predicted, shipped model, mean count over seeds"
+    )
+    calibration: Calibration | None = None
+    label_value: list[LabelValue] = Field(
+        default=[], description="what a part of the labels would have given; empty when not measured"
+    )
+    leaderboard: list[LeaderboardRow] = Field(
+        default=[], description="all routes, best first, then those that were not tried"
+    )
+    hygiene: dict[str, Any] = Field(
+        default={}, description="what was found wrong with the data and what was done about it"
+    )
+    warnings: list[str] = Field(default=[], description="the most important things to know")
+    partial: bool = Field(default=False, description="the run stopped before its plan was done")
+    seconds_total: float = Field(description="wall seconds of the whole run")
+    budget: str = Field(default="", description="as the user gave it")
+    command: str = Field(default="", description="what starts this run again")
+    versions: dict[str, str] = Field(default={}, description="of Python and of the packages a result depends on")
+    machine: dict[str, Any] = Field(default={}, description="what it was measured on")
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that is written to `evidence.json`."""
+        document: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        return document

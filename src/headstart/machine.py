@@ -1,0 +1,100 @@
+"""What this process runs on and what it costs: versions, cores, memory, seconds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from types import TracebackType
+from typing import Any
+
+PACKAGES = ("headstart", "torch", "timm", "numpy", "scikit-learn", "pillow")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, Any]:
+    """The machine a result was measured on."""
+    import psutil
+
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Wall and CPU seconds, and the highest resident memory in MiB."""
+
+    wall: float
+    cpu: float
+    memory_mb: float
+
+
+class Meter:
+    """Measures wall seconds, CPU seconds of the process, and the highest resident memory while it is open.
+
+    Memory is sampled every 50 ms, so that each trial has a peak of its own.
+    """
+
+    def __enter__(self) -> Meter:
+        import psutil
+
+        self._process = psutil.Process()
+        self._peak = self._process.memory_info().rss
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="headstart-meter", daemon=True)
+        self._thread.start()
+        return self
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.05):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._final = self.spent()
+
+    def spent(self) -> Spent:
+        """What was spent so far, or, once closed, in all."""
+        if self._stop.is_set() and hasattr(self, "_final"):
+            return self._final
+        self._peak = max(self._peak, self._process.memory_info().rss)
+        return Spent(time.perf_counter() - self._wall, time.process_time() - self._cpu, round(self._peak / 2**20, 1))

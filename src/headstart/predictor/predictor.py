@@ -1,0 +1,197 @@
+"""What the user ships: predict, save, load. A directory of safetensors and JSON, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import files, machine
+from headstart.errors import PredictorError, Problem, RunError, TargetError
+from headstart.features.body import Body, Progress
+from headstart.features.body import restore as restore_body
+from headstart.predictor.heads import Head, log_softmax
+from headstart.predictor.heads import restore as restore_head
+from headstart.target.inputs import ArrayInputs, Inputs, as_inputs
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "predictor.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of one input.
+
+    Args:
+        name: what the input is called.
+        label: the most probable class; "" where the input cannot be read.
+        probability: of `label`.
+        top: (class, probability), most probable first.
+        error: why there is no prediction; "" where there is one.
+    """
+
+    name: str
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    error: str = ""
+
+
+@dataclass
+class Predictor:
+    """A body with a head on it, and the names of the classes.
+
+    Args:
+        classes: C names, in the order of the logits.
+        body: inputs to vectors.
+        head: vectors to logits.
+        temperature: logits are divided by it before the softmax (Guo et al. 2017).
+        provenance: where it comes from: source, strategy, parameters, seed, licence, evidence digest. Plain JSON.
+    """
+
+    classes: tuple[str, ...]
+    body: Body
+    head: Head
+    temperature: float = 1.0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def log_probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, D) vectors of the body to (N, C) log-probabilities."""
+        return log_softmax(self.head.logits(vectors) / np.float32(self.temperature))
+
+    def predict_proba(self, inputs: Any, progress: Progress | None = None) -> NDArray[np.float32]:
+        """Probabilities (N, C) float32, columns in the order of `classes`.
+
+        Args:
+            inputs: paths, PIL images, uint8 arrays, or one (N, H, W, C) array.
+            progress: called as `progress(done, total)`.
+
+        Raises:
+            TargetError: some inputs cannot be read; all of them are named.
+        """
+        sequence = as_inputs(inputs)
+        probabilities, unreadable = self._forward(sequence, progress)
+        if unreadable:
+            raise TargetError(
+                [
+                    Problem(f"cannot read {sequence.name(i)}: {why}", "a picture", "leave it out")
+                    for i, why in unreadable.items()
+                ]
+            )
+        return probabilities
+
+    def predict(self, inputs: Any) -> list[str]:
+        """The most probable class of each input; as :meth:`predict_proba` otherwise."""
+        return [self.classes[i] for i in self.predict_proba(inputs).argmax(axis=1)] if len(inputs) else []
+
+    def rows(self, inputs: Any, *, top: int = 1, progress: Progress | None = None) -> list[Prediction]:
+        """One :class:`Prediction` per input; an input that cannot be read gets a row that says why."""
+        sequence = as_inputs(inputs)
+        probabilities, unreadable = self._forward(sequence, progress)
+        rows = []
+        for i in range(len(sequence)):
+            if i in unreadable:
+                rows.append(Prediction(sequence.name(i), "", float("nan"), (), unreadable[i]))
+                continue
+            order = np.argsort(-probabilities[i], kind="stable")[: max(1, top)]
+            best = tuple((self.classes[j], float(probabilities[i, j])) for j in order)
+            rows.append(Prediction(sequence.name(i), best[0][0], best[0][1], best))
+        return rows
+
+    def _forward(self, inputs: Inputs, progress: Progress | None) -> tuple[NDArray[np.float32], dict[int, str]]:
+        forward = self.body.compute(inputs, np.arange(len(inputs)), progress)
+        return np.exp(self.log_probabilities(forward.vectors)), forward.unreadable
+
+    def save(self, folder: str | Path, *, check: Inputs | None = None) -> None:
+        """Write the predictor to `folder`, in one step, after showing that it comes back identical.
+
+        Args:
+            folder: is replaced as a whole, and only once the new one is complete and verified.
+            check: inputs the reloaded predictor must agree on, besides synthetic ones.
+
+        Raises:
+            PredictorError: the reloaded predictor does not predict the same; `folder` is then as it was.
+        """
+        from safetensors.torch import save
+        from torch import from_numpy
+
+        tensors = {f"body.{key}": value.contiguous() for key, value in self.body.tensors().items()}
+        tensors |= {f"head.{key}": from_numpy(np.array(value, order="C")) for key, value in self.head.arrays().items()}
+        data = save(tensors)
+        description = {
+            "format": FORMAT,
+            "headstart": machine.versions()["headstart"],
+            "modality": "image",
+            "classes": list(self.classes),
+            "body": self.body.spec(),
+            "head": {"kind": self.head.kind},
+            "temperature": float(self.temperature),
+            "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
+            "versions": machine.versions(),
+            "provenance": self.provenance,
+        }
+        with files.new_directory(Path(folder)) as building:
+            files.write_bytes(building / WEIGHTS, data)
+            files.write_json(building / DESCRIPTION, description)
+            self._verify(load(building), check)
+
+    def _verify(self, reloaded: Predictor, check: Inputs | None) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
+        for inputs in (ArrayInputs(noise), check):
+            if inputs is None or not len(inputs):
+                continue
+            mine, theirs = (predictor._forward(inputs, None)[0] for predictor in (self, reloaded))
+            if not np.allclose(mine, theirs, rtol=0, atol=1e-6, equal_nan=True):
+                worst = float(np.nanmax(np.abs(mine - theirs)))
+                raise PredictorError(
+                    f"the reloaded predictor differs from the one in memory by up to {worst:.2g} in probability; "
+                    "it was not saved. This is a bug in headstart."
+                )
+
+
+def load(folder: str | Path) -> Predictor:
+    """The predictor in `folder`, or in `folder`/model when `folder` is a run.
+
+    Raises:
+        RunError: there is no predictor.
+        PredictorError: it is damaged or was written by a newer format.
+    """
+    folder = Path(folder)
+    if not (folder / DESCRIPTION).is_file() and (folder / "model" / DESCRIPTION).is_file():
+        folder = folder / "model"
+    if not (folder / DESCRIPTION).is_file():
+        raise RunError(
+            Problem(
+                f"no predictor in {folder}",
+                f"a folder with {DESCRIPTION}, or a run with model/{DESCRIPTION}",
+                "headstart fit TARGET --out RUN",
+            )
+        )
+    from safetensors.torch import load as load_tensors
+
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise PredictorError(f"{folder}: format {description['format']}; this headstart reads format {FORMAT}")
+        data = (folder / description["weights"]["file"]).read_bytes()
+        if hashlib.sha256(data).hexdigest() != description["weights"]["sha256"]:
+            raise PredictorError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {DESCRIPTION}")
+        tensors = load_tensors(data)
+    except (OSError, ValueError, KeyError) as error:
+        raise PredictorError(f"{folder}: the predictor is damaged ({type(error).__name__}: {error})") from error
+    parts: dict[str, dict[str, Any]] = {"body": {}, "head": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = tensor
+    return Predictor(
+        classes=tuple(description["classes"]),
+        body=restore_body(description["body"], parts["body"]),
+        head=restore_head(description["head"]["kind"], {k: v.numpy() for k, v in parts["head"].items()}),
+        temperature=description["temperature"],
+        provenance=description["provenance"],
+    )

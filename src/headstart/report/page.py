@@ -1,0 +1,409 @@
+"""Evidence and a Showcase to HTML and Markdown: this module chooses and words, the templates lay out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from headstart.judge.evidence import ClassGain, Evidence, LabelValue, LeaderboardRow, Route
+from headstart.report import words
+from headstart.report.charts import Axis
+from headstart.report.showcase import Showcase
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FULL_MATRIX = 15
+"""Up to this many classes the confusion matrix is printed in full; beyond, its most confused pairs are listed."""
+SMALL_MATRIX = 100
+"""Up to this many classes a picture of the whole matrix stands beside the pairs."""
+CLASSES_SHOWN = 30
+"""Above this many classes the page shows the gains at both ends and folds the complete table away."""
+LISTED = 40
+"""At most so many files are named under one finding of the hygiene section."""
+PAIRS = 15
+
+
+def html(evidence: Evidence, showcase: Showcase | None = None) -> str:
+    """The whole page as HTML text."""
+    return _environment().get_template("page.html.j2").render(context(evidence, showcase))
+
+
+def markdown(evidence: Evidence, showcase: Showcase | None = None) -> str:
+    """The report as Markdown text, without pictures."""
+    return _environment().get_template("page.md.j2").render(context(evidence, showcase))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("headstart", "report"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "points": words.points,
+        "count": words.count,
+        "duration": words.duration,
+        "memory": words.memory,
+        "large": words.large,
+        "md": escape_markdown,
+    }
+    environment.globals |= {"plural": words.plural, "interval": words.interval}
+    return environment
+
+
+def escape_markdown(text: object) -> str:
+    r"""`text` on one line, with every character that Markdown would read as markup made plain.
+
+    >>> print(escape_markdown("a|b <script>\n*c*"))
+    a\|b \<script\> \*c\*
+    """
+    line = " ".join(str(text).split())
+    return "".join("\\" + character if character in "\\`*_[]<>|#~" else character for character in line)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row of the leaderboard, made ready: `test` is the finalist it became, if it did."""
+
+    row: LeaderboardRow
+    name: str
+    parameters: str
+    test: Route | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of both finalists; `better` is `transfer`, `baseline`, or empty: equal, or one is absent."""
+
+    name: str
+    gloss: str
+    transfer: str
+    baseline: str
+    better: str
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One cell off the diagonal: `share` is its part of the true class."""
+
+    truth: str
+    predicted: str
+    count: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found about the data: a sentence, and the files it speaks of."""
+
+    sentence: str
+    items: tuple[str, ...] = ()
+    left_out: int = 0
+
+
+def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
+    """Everything the templates show, in the order of the page."""
+    finalists = [("transfer", evidence.transfer), ("baseline", evidence.baseline)]
+    shipped = evidence.transfer if evidence.shipped == "transfer" else evidence.baseline
+    standings = leaderboard(evidence)
+    shown = [standing for standing in standings if standing.row.score is not None]
+    board = [value for item in shown for value in (item.row.low, item.row.score, item.row.high)]
+    board += [item.test.score for item in shown if item.test is not None]
+    scores = [value for _, route in finalists for value in (route.low, route.score, route.high)]
+    harmed, helped = class_verdicts(evidence.per_class)
+    label_rows = label_value(evidence)
+    gain = evidence.gain
+    detectable = evidence.minimal_detectable_gain
+    return {
+        "e": evidence,
+        "metric": words.metric(evidence),
+        "headline": words.headline(evidence),
+        "sentence": words.sentence(evidence),
+        "meaning": words.meaning(evidence),
+        "confidence": words.confidence(evidence),
+        "partial_text": words.PARTIAL,
+        "sealed": words.sealed(evidence),
+        "gain_axis": Axis.over(
+            [gain.low, gain.high, *([detectable, -detectable] if evidence.verdict == "undetermined" else [])],
+            zero=True,
+            within=(-1, 1),
+        ),
+        "shipped_name": words.route_of(shipped),
+        "finalists": [
+            (side, route, words.route_of(route), words.parameters(route.parameters)) for side, route in finalists
+        ],
+        "score_axis": Axis.over(scores, within=(0, 1)),
+        "comparisons": comparisons(evidence),
+        "standings": shown,
+        "idle": [standing for standing in standings if standing.row.score is None],
+        "board_axis": Axis.over(board, within=(0, 1)),
+        "per_class": sorted(evidence.per_class, key=lambda item: -item.gain),
+        "class_axis": Axis.over(
+            [value for item in evidence.per_class for value in (item.low, item.gain, item.high)],
+            zero=True,
+            within=(-1, 1),
+        ),
+        "classes_shown": CLASSES_SHOWN,
+        "harmed": harmed,
+        "helped": helped,
+        "matrix": matrix(evidence),
+        "matrix_full": len(evidence.confusion) <= FULL_MATRIX,
+        "matrix_small": len(evidence.confusion) <= SMALL_MATRIX,
+        "pairs": confused_pairs(evidence)[:PAIRS],
+        "label_rows": label_rows,
+        "label_axis": Axis.over(
+            [value for _, sides in label_rows for item in sides.values() for value in (item.low, item.high)],
+            within=(0, 1),
+        ),
+        "label_sentences": label_sentences(label_rows),
+        "showcase": showcase or Showcase(),
+        "findings": findings(evidence.hygiene, evidence.warnings),
+        "class_counts": class_counts(evidence.hygiene),
+        "cost_sentences": cost_sentences(evidence),
+        "machine": [_machine(str(name), value) for name, value in evidence.machine.items()],
+    }
+
+
+def leaderboard(evidence: Evidence) -> list[Standing]:
+    """The routes from the best validation score down, then those without a score."""
+    rows = sorted(
+        evidence.leaderboard,
+        key=lambda row: (row.score is None, -(row.score or 0.0), row.seconds, row.source, row.strategy),
+    )
+    finalists = {"transfer": evidence.transfer, "baseline": evidence.baseline}
+    entered = {side: _entry(rows, side, route) for side, route in finalists.items()}
+    return [
+        Standing(
+            row,
+            words.route_of(row),
+            words.parameters(row.parameters),
+            finalists[row.side] if entered[row.side] is row else None,
+        )
+        for row in rows
+    ]
+
+
+def _entry(rows: Sequence[LeaderboardRow], side: str, route: Route) -> LeaderboardRow | None:
+    """The row with which a finalist stands on the leaderboard; of several of one route, that with its parameters."""
+    same = [
+        row
+        for row in rows
+        if row.side == side and row.source == route.source and row.strategy == route.strategy and row.score is not None
+    ]
+    return next((row for row in same if row.parameters == route.parameters), same[0] if same else None)
+
+
+# name, key, what it is, how to print it, whether less is better
+_METRICS = (
+    ("Accuracy", "accuracy", "share of test examples that are right", words.percent, False),
+    ("Balanced accuracy", "balanced_accuracy", "the same, every class counting alike", words.percent, False),
+    ("Macro F1", "macro_f1", "precision and recall together, mean over classes", words.percent, False),
+    ("AUROC", "auroc", "how well the right class is ranked; 0.5 is chance", lambda value: f"{value:.3f}", False),
+    ("Log loss", "log_loss", "how wrong the probabilities are; lower is better", lambda value: f"{value:.3f}", True),
+    ("Calibration error", "ece", "how far confidence is from truth (ECE); lower is better", words.percent, True),
+)
+
+
+def comparisons(evidence: Evidence) -> list[Comparison]:
+    """The metrics that at least one finalist has."""
+    rows = []
+    for name, key, gloss, form, less in _METRICS:
+        one, two = evidence.transfer.metrics.get(key), evidence.baseline.metrics.get(key)
+        if one is None and two is None:
+            continue
+        left, right = (form(value) if _finite(value) else words.ABSENT for value in (one, two))
+        better = ""
+        if one is not None and two is not None and left != right and _finite(one) and _finite(two):
+            better = "transfer" if (one < two) == less else "baseline"
+        rows.append(Comparison(name, gloss, left, right, better))
+    return rows
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def class_verdicts(gains: Iterable[ClassGain]) -> tuple[list[str], list[str]]:
+    """The classes whose interval lies below zero (transfer hurts them), and those whose interval lies above."""
+    gains = list(gains)
+    return [item.name for item in gains if item.high < 0], [item.name for item in gains if item.low > 0]
+
+
+def matrix(evidence: Evidence) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Per true class: its name, and (count, share of the class) for every predicted class."""
+    rows = []
+    for name, counts in zip(evidence.target.classes, evidence.confusion, strict=False):
+        total = sum(counts)
+        rows.append((name, [(value, value / total if total else 0.0) for value in counts]))
+    return rows
+
+
+def confused_pairs(evidence: Evidence) -> list[Confusion]:
+    """The confusions that happened, the most frequent first."""
+    pairs = [
+        Confusion(name, evidence.target.classes[column], value, share)
+        for row, (name, cells) in enumerate(matrix(evidence))
+        for column, (value, share) in enumerate(cells)
+        if column != row and value > 0
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.count, -pair.share, pair.truth, pair.predicted))
+
+
+def label_value(evidence: Evidence) -> list[tuple[int, dict[str, LabelValue]]]:
+    """Numbers of labels in rising order, each with what both sides scored."""
+    rows: dict[int, dict[str, LabelValue]] = {}
+    for item in sorted(evidence.label_value, key=lambda item: item.labels):
+        rows.setdefault(item.labels, {})[item.side] = item
+    return list(rows.items())
+
+
+def label_sentences(rows: Sequence[tuple[int, dict[str, LabelValue]]]) -> list[str]:
+    """What the label curve says: how few labels transfer needs to match the baseline, and what the last labels gave."""
+    sentences = []
+    transfer = [sides["transfer"] for _, sides in rows if "transfer" in sides]
+    baseline = [sides["baseline"] for _, sides in rows if "baseline" in sides]
+    if transfer and baseline:
+        goal = baseline[-1]
+        reached = next((item for item in transfer if item.score >= goal.score), None)
+        if reached is None:
+            sentences.append(
+                f"With no number of labels tried did transfer reach the {words.percent(goal.score)} that the baseline "
+                f"scored with {words.plural(goal.labels, 'label')}."
+            )
+        elif reached.labels < goal.labels:
+            sentences.append(
+                f"With {words.plural(reached.labels, 'label')} transfer already scored {words.percent(reached.score)}; "
+                f"the baseline scored {words.percent(goal.score)} with {words.count(goal.labels)}."
+            )
+    for name, curve in (("transfer", transfer), ("the baseline", baseline)):
+        if len(curve) >= 2:
+            before, last = curve[-2], curve[-1]
+            sentences.append(
+                f"Going from {words.count(before.labels)} to {words.plural(last.labels, 'label')} brought {name} "
+                f"{words.points(last.score - before.score)} points."
+            )
+    return sentences
+
+
+def cost_sentences(evidence: Evidence) -> list[str]:
+    """What the run and the shipped model cost, in plain words."""
+    cost = evidence.cost
+    one, two = evidence.transfer, evidence.baseline
+    sentences = [
+        f"The whole run took {words.duration(evidence.seconds_total)} by the clock and "
+        f"{words.duration(cost.cpu_seconds)} of processor time for {words.plural(cost.trials, 'trial')}, on "
+        f"{cost.device}; its memory never rose above {words.memory(cost.peak_memory_mb)}."
+    ]
+    if one.seconds > 0 and two.seconds > 0:
+        sentences.append(
+            f"To train the transfer route once takes {words.duration(one.seconds)}, the baseline "
+            f"{words.duration(two.seconds)}."
+        )
+    shipped = one if evidence.shipped == "transfer" else two
+    if shipped.seconds_per_1000 is not None:
+        sentences.append(
+            f"The shipped model makes 1,000 predictions in {words.duration(shipped.seconds_per_1000)} on this machine."
+        )
+    return sentences
+
+
+# key of the hygiene report, sentence for one, sentence for several, how one item is written: see target.hygiene.Hygiene
+_FINDINGS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "unreadable",
+        "1 input could not be read as a picture and was left out.",
+        "{} inputs could not be read as pictures and were left out.",
+        ": ",
+    ),
+    (
+        "ignored",
+        "1 file is no picture, or stands in no class folder, and was left out.",
+        "{} files are no pictures, or stand in no class folder, and were left out.",
+        ", ",
+    ),
+    (
+        "unlabelled",
+        "1 input has no label; it was neither trained on nor judged on.",
+        "{} inputs have no label; they were neither trained on nor judged on.",
+        ", ",
+    ),
+    (
+        "exact_duplicates",
+        "1 picture occurs more than once, byte for byte; one copy of it was kept on each side.",
+        "{} pictures occur more than once, byte for byte; one copy of each was kept on each side.",
+        " = ",
+    ),
+    ("near_duplicates", "1 pair of pictures is nearly identical.", "{} pairs of pictures are nearly identical.", " ≈ "),
+    (
+        "across_splits",
+        "1 pair of copies stands on both sides of the given split, which can flatter the test scores.",
+        "{} pairs of copies stand on both sides of the given split, which can flatter the test scores.",
+        ", ",
+    ),
+    (
+        "conflicting",
+        "1 picture occurs under different labels; none of its copies was trained on.",
+        "{} pictures occur under different labels; none of their copies was trained on.",
+        " = ",
+    ),
+)
+
+
+def findings(hygiene: dict[str, Any], said: Sequence[str] = ()) -> list[Finding]:
+    """What was found about the data, in sentences; what hygiene does not mention is passed over.
+
+    Args:
+        hygiene: `Hygiene.to_json()`.
+        said: warnings that stand elsewhere on the page already.
+    """
+    found = []
+    for key, one, many, between in _FINDINGS:
+        items = hygiene.get(key) or ()
+        if items:
+            lines = [item if isinstance(item, str) else between.join(map(str, item)) for item in items[:LISTED]]
+            sentence = one if len(items) == 1 else many.format(words.count(len(items)))
+            found.append(Finding(sentence, tuple(lines), len(items) - len(lines)))
+    if (hygiene.get("exact_duplicates") or hygiene.get("near_duplicates")) and hygiene.get(
+        "duplicates_were"
+    ) == "moved":
+        found.append(Finding("The split was drawn so that copies stand on the same side."))
+    imbalance = hygiene.get("imbalance") or 1.0
+    if imbalance > 1:
+        found.append(Finding(f"The largest class has {imbalance:.3g} times as many examples as the smallest."))
+    found.extend(Finding(warning) for warning in hygiene.get("warnings") or () if warning not in said)
+    return found
+
+
+def _machine(name: str, value: Any) -> tuple[str, str]:
+    """One line about the machine; a unit at the end of the name goes behind the value."""
+    unit = " GiB" if name.endswith("_gib") else ""
+    return name.removesuffix("_gib").replace("_", " "), _plain(value) + unit
+
+
+def _plain(value: Any) -> str:
+    """A JSON value on one line."""
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def class_counts(hygiene: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Usable examples per class: the names of the splits that hold any, and per class the count in each of them."""
+    counts: dict[str, dict[str, int]] = hygiene.get("counts") or {}
+    splits = [name for name in ("train", "validation", "test") if any(row.get(name) for row in counts.values())]
+    return splits, [(name, [words.count(row.get(split, 0)) for split in splits]) for name, row in counts.items()]

@@ -1,0 +1,340 @@
+"""From the ledger to the evidence. The ledger alone is enough: no data, no model, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.errors import Problem, RunError
+from headstart.judge import Comparison, Round, compare, guard, metrics
+from headstart.judge.evidence import (
+    Calibration,
+    Cost,
+    Evidence,
+    LabelValue,
+    LeaderboardRow,
+    ReliabilityBin,
+    Route,
+    Side,
+    TargetSummary,
+)
+from headstart.judge.intervals import mean_score, score_interval
+from headstart.predictor.calibration import apply_temperature, fit_temperature
+from headstart.search.ledger import Ledger
+from headstart.trial import Result, decode
+
+Probabilities = NDArray[np.float64]
+
+
+def validation_score(result: Result, metric: str) -> float:
+    """The primary metric on the fold that a search trial was validated on."""
+    assert result.log_probabilities is not None
+    assert result.labels is not None
+    right = result.log_probabilities.argmax(axis=1) == result.labels
+    return mean_score(right[None], result.labels, metric)
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One side's finalist in one episode: its search results on all folds, and its final trials.
+
+    Args:
+        side: transfer or baseline.
+        search: the search results of its setting.
+        finals: its final results, one per seed.
+    """
+
+    side: Side
+    search: list[Result]
+    finals: list[Result]
+
+    def temperature(self) -> float:
+        """Fitted on its validation predictions, all folds together."""
+        logits = np.concatenate([r.log_probabilities for r in self.search if r.log_probabilities is not None])
+        labels = np.concatenate([r.labels for r in self.search if r.labels is not None])
+        return fit_temperature(logits, labels)
+
+    def probabilities(self, temperature: float = 1.0) -> Probabilities:
+        """(S, N, C) on the sealed inputs."""
+        logs = np.stack([r.log_probabilities for r in self.finals if r.log_probabilities is not None])
+        return apply_temperature(np.exp(logs.astype(np.float64)).reshape(-1, logs.shape[2]), temperature).reshape(
+            logs.shape
+        )
+
+
+def finalists(ledger: Ledger, episode: str) -> dict[Side, Finalist]:
+    """The finalists of one episode, as far as their final trials went."""
+    found: dict[Side, Finalist] = {}
+    sides: tuple[Side, Side] = ("transfer", "baseline")
+    for side in sides:
+        finals = [r for r in ledger.of(episode, "final") if r.side == side and r.status == "ok"]
+        if finals:
+            setting = finals[-1].spec.setting  # a resumed run may have found a better leader
+            search = [r for r in ledger.of(episode, "search") if r.spec.setting == setting and r.status == "ok"]
+            found[side] = Finalist(side, search, [r for r in finals if r.spec.setting == setting])
+    return found
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The finalists on opened seals, and the comparison judge made of them."""
+
+    comparison: Comparison
+    rounds: list[Round]
+    episodes: list[tuple[dict[Side, Finalist], NDArray[np.int64]]]
+
+
+def judged(ledger: Ledger) -> Judged:
+    """Compare the finalists of all episodes whose seals were opened.
+
+    Raises:
+        RunError: no pair of finalists was finished.
+    """
+    start = ledger.first("run")
+    if start is None:
+        raise RunError(Problem(f"no run in {ledger.path}", "a ledger that headstart fit wrote"))
+    labels = {e["episode"]: decode(e["labels"]) for e in ledger.all("opened")}
+    episodes, rounds = [], []
+    for episode in start["episodes"]:
+        pair = finalists(ledger, episode["name"])
+        if len(pair) == 2 and episode["name"] in labels:
+            truth = labels[episode["name"]]
+            transfer, baseline = (
+                pair[side].probabilities(pair[side].temperature()) for side in ("transfer", "baseline")
+            )
+            rounds.append(Round(truth, transfer, baseline, episode["n_train"]))
+            episodes.append((pair, truth))
+    if not rounds:
+        raise RunError(
+            Problem(
+                f"no finished pair of finalists in {ledger.path}",
+                "a transfer route and a baseline that both predicted the sealed inputs",
+                "run the same command again: it resumes",
+            )
+        )
+    comparison = compare(rounds, start["target"]["classes"], start["metric"], seed=start["seed"])
+    return Judged(comparison, rounds, episodes)
+
+
+def assemble(ledger: Ledger) -> Evidence:
+    """The evidence of a run.
+
+    Raises:
+        RunError: the ledger holds no finished pair of finalists.
+    """
+    start, end = ledger.first("run"), ledger.all("end")
+    verdict = judged(ledger)
+    assert start is not None
+    comparison, metric = verdict.comparison, start["metric"]
+    validation = {
+        side: mean(validation_score(r, metric) for pair, _ in verdict.episodes for r in pair[side].search)
+        for side in ("transfer", "baseline")
+    }
+    shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
+    routes = {
+        "transfer": _route(verdict, "transfer", comparison.transfer_score, comparison.transfer_metrics),
+        "baseline": _route(verdict, "baseline", comparison.baseline_score, comparison.baseline_metrics),
+    }
+    for side, route in routes.items():
+        route.validation_score = validation[side]
+    totals: dict[str, Any] = (
+        end[-1] if end else {"wall": ledger.seconds(), "cpu": 0.0, "memory_mb": 0.0, "partial": True, "why": ""}
+    )
+    return Evidence(
+        headstart=start["versions"]["headstart"],
+        target=TargetSummary(**start["target"]),
+        metric=metric,
+        verdict=comparison.verdict,
+        gain=comparison.gain,
+        transfer=routes["transfer"],
+        baseline=routes["baseline"],
+        shipped=shipped,
+        shipped_reason=reason,
+        seeds=min(len(f.finals) for pair, _ in verdict.episodes for f in pair.values()),
+        n_test=comparison.n_test,
+        method=comparison.method,
+        mcnemar=comparison.mcnemar,
+        minimal_detectable_gain=comparison.minimal_detectable_gain,
+        examples_to_settle=comparison.examples_to_settle,
+        cost=Cost(
+            wall_seconds=totals["wall"],
+            cpu_seconds=totals["cpu"],
+            peak_memory_mb=totals["memory_mb"],
+            trials=len(ledger.results),
+            device=start["device"],
+        ),
+        per_class=comparison.per_class,
+        confusion=(comparison.confusion_transfer if shipped == "transfer" else comparison.confusion_baseline).tolist(),
+        calibration=_calibration(verdict, shipped),
+        label_value=_label_value(ledger, verdict, metric),
+        leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
+        hygiene=start["hygiene"],
+        warnings=_warnings(ledger, start, totals),
+        partial=totals["partial"],
+        seconds_total=totals["wall"],
+        budget=start["budget"],
+        command=start["command"],
+        versions=start["versions"],
+        machine=start["machine"],
+    )
+
+
+def _route(verdict: Judged, side: Side, score: tuple[float, float, float], measured: dict[str, float]) -> Route:
+    pairs = [pair[side] for pair, _ in verdict.episodes]
+    finals = [r for f in pairs for r in f.finals]
+    sealed = median(len(r.log_probabilities) for r in finals if r.log_probabilities is not None)
+    spec = most_common(f.finals[0] for f in pairs).spec
+    return Route(
+        source=spec.source,
+        strategy=spec.strategy,
+        parameters=spec.parameters,
+        score=score[0],
+        low=score[1],
+        high=score[2],
+        metrics=measured,
+        seconds=median(max(0.0, r.seconds - r.predict_seconds) for r in finals),
+        cpu_seconds=median(r.cpu for r in finals),
+        memory_mb=max(r.memory_mb for r in finals),
+        model_parameters=finals[0].model_parameters,
+        flops_per_example=finals[0].flops or None,
+        seconds_per_1000=1000 * median(r.predict_seconds for r in finals) / sealed,
+    )
+
+
+def most_common(results: Any) -> Result:
+    """The result whose setting occurs most often; among equals the first."""
+    everything = list(results)
+    settings = [r.spec.setting for r in everything]
+    winner: Result = max(everything, key=lambda r: settings.count(r.spec.setting))
+    return winner
+
+
+def _calibration(verdict: Judged, shipped: Side) -> Calibration:
+    before, after, labels, temperatures = [], [], [], []
+    for (pair, truth), judged_round in zip(verdict.episodes, verdict.rounds, strict=True):
+        temperatures.append(pair[shipped].temperature())
+        raw, scaled = pair[shipped].probabilities(), getattr(judged_round, shipped)
+        for seed in range(len(raw)):
+            before.append(raw[seed])
+            after.append(scaled[seed])
+            labels.append(truth)
+    seeds = len(after) / len(verdict.rounds)
+    truth, raw, scaled = np.concatenate(labels), np.concatenate(before), np.concatenate(after)
+    bins_before, bins = (
+        [
+            ReliabilityBin(confidence=c, accuracy=a, count=max(1, round(n / seeds)))
+            for c, a, n in metrics.reliability(probabilities, truth)
+        ]
+        for probabilities in (raw, scaled)
+    )
+    return Calibration(
+        temperature=median(temperatures),
+        ece_before=metrics.ece(raw, truth),
+        ece_after=metrics.ece(scaled, truth),
+        bins_before=bins_before,
+        bins=bins,
+    )
+
+
+def _label_value(ledger: Ledger, verdict: Judged, metric: str) -> list[LabelValue]:
+    """The finalists on fewer labels, on the same sealed examples; empty when cross-fitted."""
+    if len(verdict.rounds) != 1:
+        return []
+    pair, truth = verdict.episodes[0]
+    rows = [
+        (result.spec.labels or 0, result.side, [result])
+        for result in ledger.of(pair["transfer"].finals[0].spec.episode, "label value")
+        if result.status == "ok" and result.spec.setting == pair[result.side].finals[0].spec.setting
+    ]
+    if not rows:
+        return []
+    full = verdict.rounds[0].n_train
+    rows += [(full, side, finalist.finals) for side, finalist in pair.items()]
+    values = []
+    for labels, side, results in sorted(rows, key=lambda row: (row[1], row[0])):
+        right = np.stack(
+            [r.log_probabilities.argmax(axis=1) == truth for r in results if r.log_probabilities is not None]
+        )
+        score, low, high = score_interval(right, truth, metric)
+        values.append(LabelValue(labels=labels, side=side, score=score, low=low, high=high))
+    return values
+
+
+def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:
+    """One row for each pair of source and strategy: its best setting on validation, then the pairs not tried."""
+    families: dict[tuple[str, str], dict[str, list[Result]]] = {}
+    for result in ledger.results.values():
+        if result.spec.phase == "search":
+            family = families.setdefault((result.spec.source, result.spec.strategy), {})
+            family.setdefault(result.spec.setting, []).append(result)
+    rows = []
+    for (source, strategy), by_setting in families.items():
+        trials = [r for results in by_setting.values() for r in results]
+        able = {key: [r for r in results if r.status == "ok"] for key, results in by_setting.items()}
+        able = {key: results for key, results in able.items() if results}
+        common: dict[str, Any] = {"source": source, "strategy": strategy, "side": trials[0].side, "trials": len(trials)}
+        cost: dict[str, Any] = {
+            "seconds": median(r.seconds for r in trials),
+            "memory_mb": max(r.memory_mb for r in trials),
+        }
+        if not able:
+            rows.append(
+                LeaderboardRow(**common, **cost, score=None, low=None, high=None, status="failed", note=trials[0].error)
+            )
+            continue
+        most = max(len(results) for results in able.values())
+        full = [results for results in able.values() if len(results) == most]
+        best = max(full, key=lambda results: mean(validation_score(r, metric) for r in results))
+        right = np.concatenate([r.log_probabilities.argmax(axis=1) == r.labels for r in best])  # type: ignore[union-attr]
+        labels = np.concatenate([r.labels for r in best if r.labels is not None])
+        score, low, high = score_interval(right[None], labels, metric)
+        failed = sum(r.status == "failed" for r in trials)
+        rows.append(
+            LeaderboardRow(
+                **common,
+                **cost,
+                parameters=best[0].spec.parameters,
+                score=score,
+                low=low,
+                high=high,
+                status="ok",
+                note=f"{failed} of {len(trials)} trials failed" if failed else "",
+            )
+        )
+    rows.sort(key=lambda row: -(row.score if row.score is not None else -1.0))
+    rows += [
+        LeaderboardRow(
+            source=u["source"],
+            strategy=u["strategy"],
+            side=u["side"],
+            trials=0,
+            score=None,
+            low=None,
+            high=None,
+            seconds=0.0,
+            memory_mb=0.0,
+            status="skipped",
+            note=u["note"],
+        )
+        for u in untried
+    ]
+    return rows
+
+
+def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any]) -> list[str]:
+    found = list(start["hygiene"].get("warnings", []))
+    if limit := ledger.first("limit"):
+        found.append(limit["why"])
+    if start["target"]["split"] == "cross-fit":
+        found.append(
+            f"With {start['target']['examples']} examples there is too little for a test split: routes were "
+            "chosen and judged anew in each fold of a repeated cross-fitting, and the shipped model was then "
+            "trained on all of them."
+        )
+    if totals["partial"]:
+        found.append(f"The run is partial: {totals['why'] or 'it did not end'}. Run the same command again to go on.")
+    return found

@@ -1,0 +1,317 @@
+"""The plan: given what the ledger holds and what is left of the budget, which trial comes next.
+
+It is a pure ask: the same ledger and the same seconds left give the same answer, so a run resumes where it was.
+
+1. *Explore*, cheapest first, on the first fold: every source with every strategy that it can serve, and the other
+   settings of the two pairs of each side that stand best so far.
+2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it.
+3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
+4. *Label value*: both leaders again with a quarter and a half of the labels.
+
+In 1 and 2 the sides take turns: neither is ever more than one trial ahead while the other has something left to try.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median
+from typing import Any
+
+from headstart import machine
+from headstart.source.card import SourceCard
+from headstart.strategy import Adapt, Side, parameters
+from headstart.target.view import FOLDS
+from headstart.trial import Phase, Result, Spec
+
+SIDES: tuple[Side, Side] = ("baseline", "transfer")
+SEEDS = 5
+SHARES = (0.25, 0.5)  # of the labels, for label value
+OVERHEAD = 4.0  # seconds kept for judging, saving and the report
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A source with a strategy with hyper-parameters: what seeds are run of.
+
+    Args:
+        card: of the source.
+        strategy: with its hyper-parameters.
+        rank: its place in the strategy's grid; 0 is the default.
+    """
+
+    card: SourceCard
+    strategy: Adapt
+    rank: int
+
+    @property
+    def side(self) -> Side:
+        """Transfer or baseline."""
+        return self.strategy.side
+
+    @property
+    def family(self) -> tuple[str, str]:
+        """Source and strategy."""
+        return self.card.name, self.strategy.name
+
+    def spec(self, episode: str, phase: Phase, seed: int, labels: int | None = None) -> Spec:
+        """The trial of this setting."""
+        return Spec(episode, phase, self.card.name, self.strategy.name, parameters(self.strategy), seed, labels)
+
+    @property
+    def key(self) -> str:
+        """As :attr:`headstart.trial.Spec.setting`."""
+        return self.spec("", "search", 0).setting
+
+
+def settings(cards: Sequence[SourceCard], strategies: Sequence[type[Any]]) -> list[Setting]:
+    """Every source with every strategy that it can serve, with all of the strategy's settings."""
+    return [
+        Setting(card, strategy, rank)
+        for card in cards
+        for kind in strategies
+        if not kind.needs.lacking(card)
+        for rank, strategy in enumerate(kind.grid(card))
+    ]
+
+
+@dataclass
+class Standing:
+    """How a setting stands after the search trials so far.
+
+    Args:
+        setting: which.
+        scores: validation score of each seed that succeeded.
+        failed: trials that failed.
+        seconds: wall seconds of each trial without features, which are computed once and shared.
+    """
+
+    setting: Setting
+    scores: dict[int, float] = field(default_factory=dict)
+    failed: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def tried(self) -> bool:
+        """Whether any trial of it was run."""
+        return bool(self.scores) or self.failed > 0
+
+    @property
+    def score(self) -> float:
+        """Mean validation score; minus infinity while there is none."""
+        return mean(self.scores.values()) if self.scores else -math.inf
+
+
+class Plan:
+    """Asks for the next trial of one episode.
+
+    Args:
+        episode: its name.
+        settings: what may be tried.
+        examples: labelled examples in the view.
+        training: those of them a final trial trains on.
+        sealed: sealed inputs.
+        classes: number of classes.
+        trials: at most this many search trials; None: as many as time allows.
+        seeds: final trials of each side.
+        folds: validation folds there are (1 when the user gave a validation split).
+        label_value: whether to ask what fewer labels would have given.
+    """
+
+    def __init__(
+        self,
+        episode: str,
+        settings: Sequence[Setting],
+        *,
+        examples: int,
+        training: int,
+        sealed: int,
+        classes: int,
+        trials: int | None = None,
+        seeds: int = SEEDS,
+        folds: int = FOLDS,
+        label_value: bool = True,
+    ) -> None:
+        self.episode, self.settings = episode, list(settings)
+        self.examples, self.training, self.sealed, self.classes = examples, training, sealed, classes
+        self.trials, self.seeds, self.folds, self.label_value = trials, seeds, folds, label_value
+
+    def ask(
+        self, results: Sequence[Result], scores: dict[str, float], left: float, *, closed: bool = False
+    ) -> tuple[Spec, float] | None:
+        """The next trial and its predicted seconds; None when the plan is done.
+
+        Args:
+            results: of this episode, all phases.
+            scores: validation score of each search result that succeeded, by the trial's key.
+            left: seconds left for this episode; infinity when only trials are counted.
+            closed: the search is over and final trials have begun.
+        """
+        speed = Speed(results, self.settings)
+        standings = self.standings(results, scores)
+        if not closed and (spec := self._search(results, standings, speed, left)):
+            return spec
+        return self._final(results, standings, speed, left)
+
+    def standings(self, results: Sequence[Result], scores: dict[str, float]) -> dict[str, Standing]:
+        """How every setting stands, by its key, in the order of the settings."""
+        table = {setting.key: Standing(setting) for setting in self.settings}
+        for result in results:
+            standing = table.get(result.spec.setting)
+            if standing is None or result.spec.phase != "search":
+                continue
+            standing.seconds.append(max(0.0, result.wall - result.compute_seconds))
+            if result.status == "ok":
+                standing.scores[result.spec.seed] = scores[result.spec.key]
+            else:
+                standing.failed += 1
+        return table
+
+    def leader(self, standings: dict[str, Standing], side: Side) -> Setting | None:
+        """The setting of `side` with the best mean validation score; among equals the cheaper one.
+
+        Settings validated on fewer folds than the most validated one are left out: their means are not comparable.
+        """
+        able = [s for s in standings.values() if s.setting.side == side and s.scores]
+        if not able:
+            return None
+        most = max(len(s.scores) for s in able)
+        return max((s for s in able if len(s.scores) == most), key=lambda s: (s.score, -median(s.seconds))).setting
+
+    # -- search ---------------------------------------------------------------------------------------------------
+
+    def _search(
+        self, results: Sequence[Result], standings: dict[str, Standing], speed: Speed, left: float
+    ) -> tuple[Spec, float] | None:
+        done = [r for r in results if r.spec.phase == "search"]
+        if self.trials is not None and len(done) >= self.trials:
+            return None
+        counts = {side: sum(r.side == side for r in done) for side in SIDES}
+        reserves = {side: self._reserve(side, results, standings, speed) for side in SIDES}
+        for side in sorted(SIDES, key=lambda side: counts[side]):  # the side with fewer trials first; sort is stable
+            for setting, seed in self._wishes(standings, side, speed, results):
+                predicted = self._predict(setting, results, standings, speed, self.examples)
+                # Should it lead, it needs a final trial as well.
+                reserve = sum(reserves.values()) - reserves[side] + max(reserves[side], predicted) + OVERHEAD
+                # The first trial of a side is run whatever it costs: without it there is nothing to compare.
+                if predicted <= left - reserve or not counts[side]:
+                    return setting.spec(self.episode, "search", seed), predicted
+        return None
+
+    def _wishes(
+        self, standings: dict[str, Standing], side: Side, speed: Speed, results: Sequence[Result]
+    ) -> list[tuple[Setting, int]]:
+        """What this side would do next, best first."""
+        mine = [s for s in standings.values() if s.setting.side == side]
+        cost = {s.setting.key: self._predict(s.setting, results, standings, speed, self.examples) for s in mine}
+        ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
+        families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
+        new = [s for s in mine if not s.tried and (s.setting.rank == 0 or s.setting.family in families)]
+        wishes = [(s.setting, 0) for s in sorted(new, key=lambda s: cost[s.setting.key])]
+        for standing in ranked[:3]:
+            seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
+            if seed is not None and not standing.failed:
+                wishes.append((standing.setting, seed))
+        return wishes
+
+    def _reserve(self, side: Side, results: Sequence[Result], standings: dict[str, Standing], speed: Speed) -> float:
+        """Seconds to keep for the final trials of a side's leader as it is now: three seeds."""
+        leader = self.leader(standings, side)
+        if leader is None:
+            return 0.0
+        once = self._predict(leader, results, standings, speed, self.training)
+        return min(3, self.seeds) * once + self._sealed_seconds(leader, results, speed)
+
+    # -- final ----------------------------------------------------------------------------------------------------
+
+    def _final(
+        self, results: Sequence[Result], standings: dict[str, Standing], speed: Speed, left: float
+    ) -> tuple[Spec, float] | None:
+        leaders = {side: self.leader(standings, side) for side in SIDES}
+        able = {side: leader for side, leader in leaders.items() if leader is not None}
+        if len(able) < len(SIDES):
+            return None
+        done = {r.spec.key for r in results}
+        for seed in range(self.seeds):
+            for leader in able.values():
+                spec = leader.spec(self.episode, "final", seed)
+                predicted = self._predict(leader, results, standings, speed, self.training)
+                predicted += self._sealed_seconds(leader, results, speed)
+                if spec.key not in done and (seed == 0 or predicted <= left - OVERHEAD / 2):
+                    return spec, predicted
+        if self.label_value:
+            for share in SHARES:
+                labels = max(2 * self.classes, round(share * self.training))
+                if labels >= self.training:
+                    continue
+                for leader in able.values():
+                    spec = leader.spec(self.episode, "label value", 0, labels)
+                    predicted = self._predict(leader, results, standings, speed, labels)
+                    if spec.key not in done and predicted <= left - OVERHEAD / 2:
+                        return spec, predicted
+        return None
+
+    # -- seconds --------------------------------------------------------------------------------------------------
+
+    def _predict(
+        self,
+        setting: Setting,
+        results: Sequence[Result],
+        standings: dict[str, Standing],
+        speed: Speed,
+        examples: int,
+    ) -> float:
+        """Seconds one trial of `setting` will take: as it took before, else as its strategy predicts."""
+        card = setting.card
+        standing = standings[setting.key]
+        if standing.seconds:
+            return median(standing.seconds) * examples / max(1, self.examples)
+        predicted = setting.strategy.seconds(card, examples, self.classes, speed.rate)
+        predicted *= speed.factor(setting.strategy.name)
+        if setting.side == "transfer" and not any(r.spec.source == card.name for r in results):
+            predicted += self.examples * card.flops / speed.rate
+        return predicted
+
+    def _sealed_seconds(self, setting: Setting, results: Sequence[Result], speed: Speed) -> float:
+        """Seconds to predict the sealed inputs, unless the store has their features."""
+        frozen = not setting.strategy.needs.gradients
+        if frozen and any(r.spec.phase == "final" and r.spec.source == setting.card.name for r in results):
+            return 0.0
+        return self.sealed * setting.card.flops / speed.rate
+
+    def untried(self, results: Sequence[Result], scores: dict[str, float]) -> list[tuple[Setting, float]]:
+        """Pairs of source and strategy that were never tried, with the seconds one trial was predicted to take."""
+        speed, standings = Speed(results, self.settings), self.standings(results, scores)
+        tried = {s.setting.family for s in standings.values() if s.tried}
+        first = [s.setting for s in standings.values() if s.setting.rank == 0 and s.setting.family not in tried]
+        return [(setting, self._predict(setting, results, standings, speed, self.examples)) for setting in first]
+
+
+class Speed:
+    """What the results so far say about this machine.
+
+    Args:
+        results: whatever was run.
+        settings: by which the results are understood.
+    """
+
+    def __init__(self, results: Sequence[Result], settings: Sequence[Setting]) -> None:
+        operations = sum(r.computed * r.flops for r in results if r.computed >= 16)
+        seconds = sum(r.compute_seconds for r in results if r.computed >= 16 and r.flops)
+        # Before anything was measured: what a laptop core does in a compiled depthwise network, decoding included.
+        self.rate = operations / seconds if seconds > 0 and operations > 0 else 3e10 * machine.cores()
+        self._ratios: dict[str, list[float]] = {}
+        known = {setting.key: setting for setting in settings}
+        for result in results:
+            setting = known.get(result.spec.setting)
+            if setting is None or result.status != "ok" or result.labels is None:
+                continue
+            examples = (FOLDS - 1) * len(result.labels)
+            expected = setting.strategy.seconds(setting.card, examples, result.log_probabilities.shape[1], self.rate)  # type: ignore[union-attr]
+            actual = max(1e-3, result.wall - result.compute_seconds)
+            self._ratios.setdefault(result.spec.strategy, []).append(actual / expected)
+
+    def factor(self, strategy: str) -> float:
+        """Actual over predicted seconds of a strategy so far."""
+        return min(20.0, max(0.02, median(self._ratios.get(strategy, [1.0]))))

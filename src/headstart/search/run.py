@@ -1,0 +1,452 @@
+"""The loop: ask the plan, execute the trial, write the ledger; then open the seals, judge, and ship."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import files, machine
+from headstart import source as sources
+from headstart import strategy as strategies
+from headstart.budget import Budget, format_seconds
+from headstart.errors import HeadstartError, Problem, RunError
+from headstart.judge.evidence import Evidence, Side
+from headstart.judge.intervals import score_interval
+from headstart.predictor import Predictor
+from headstart.search.assemble import Finalist, Judged, assemble, finalists, judged, most_common, validation_score
+from headstart.search.ledger import FORMAT, Ledger
+from headstart.search.listener import Listener
+from headstart.search.plan import OVERHEAD, SEEDS, Plan, Setting, Speed, settings
+from headstart.strategy import Bench
+from headstart.target.target import Episode, Target
+from headstart.target.view import FOLDS
+from headstart.trial import Result, Spec, encode, execute
+
+EVIDENCE, MODEL = "evidence.json", "model"
+BUNDLED = tuple(sources.BUNDLED)
+SCRATCH = ("scratch", "scratch:small_cnn", "scratch:tf_efficientnet_lite0")
+FEATURE_SHARE = 0.4  # of the budget, for the cheapest source's features of all examples
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run may do.
+
+    Args:
+        sources: names of pretrained sources; empty: the bundled ones.
+        strategies: names of transfer strategies; empty: all of them. Baselines always run.
+        budget: seconds or trials.
+        seed: of everything random that is not a trial's own seed.
+        device: `cpu`, or a torch device.
+        command: how to start this run again, for the report.
+    """
+
+    sources: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
+    budget: Budget = field(default_factory=lambda: Budget(seconds=120))
+    seed: int = 0
+    device: str = "cpu"
+    command: str = ""
+
+    def settings(self) -> list[Setting]:
+        """Everything that may be tried.
+
+        Raises:
+            SourceError: a source is unknown.
+            OptionError: a strategy is unknown, or nothing is left to compare.
+        """
+        cards = sources.cards([*(self.sources or BUNDLED), *SCRATCH])
+        cards = list({card.name: card for card in cards}.values())
+        wanted = [strategies.find(name) for name in self.strategies]
+        baselines = [kind for kind in strategies.STRATEGIES.values() if kind.side == "baseline"]
+        transfer = [kind for kind in strategies.STRATEGIES.values() if kind.side == "transfer"]
+        kinds = [*([kind for kind in wanted if kind.side == "transfer"] or transfer), *baselines]
+        chosen = settings(cards, kinds)
+        if not any(s.side == "transfer" for s in chosen):
+            why = "; ".join(kind.needs.lacking(cards[0]) for kind in kinds if kind.side == "transfer")
+            raise RunError(
+                Problem(
+                    f"nothing can be transferred from {cards[0].name}: {why}",
+                    "a pretrained source",
+                    "headstart sources",
+                )
+            )
+        return chosen
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, and what is needed to report on it.
+
+    Args:
+        evidence: what judge said.
+        folder: the run's directory.
+        judged: the opened seals with the finalists' predictions.
+        episodes: with their inputs, for pictures in the report.
+    """
+
+    evidence: Evidence
+    folder: Path
+    judged: Judged
+    episodes: tuple[Episode, ...]
+
+
+def run(target: Target, folder: Path, options: Options, listener: Listener | None = None) -> Run:
+    """Find out whether transfer helps on `target`, and put the ledger, the evidence and the model into `folder`.
+
+    A folder that holds a run of the same target with the same options is resumed. Ctrl-C ends the search; the leaders
+    found so far are still compared, and the evidence says that it is partial.
+
+    Args:
+        target: what to learn.
+        folder: the run's directory.
+        options: what may be done.
+        listener: hears what happens.
+
+    Raises:
+        RunError: the folder holds another run, is in use, or cannot be written.
+        KeyboardInterrupt: interrupted before there was anything to compare, or twice.
+    """
+    return _Runner(target, folder, options, listener or Listener()).run()
+
+
+class _Runner:
+    def __init__(self, target: Target, folder: Path, options: Options, listener: Listener) -> None:
+        self.target, self.folder, self.options, self.listener = target, folder, options, listener
+        self.settings = options.settings()
+        self.partial = ""
+        self.cpu = time.process_time()
+
+    def run(self) -> Run:
+        with _prepared(self.folder), machine.Meter() as meter:
+            self.ledger = Ledger(self.folder)
+            self._begin()
+            ended = self.ledger.all("end")
+            self.before = ended[-1]["wall"] if ended else self.ledger.seconds()
+            episodes = self._limited()
+            try:
+                self._search(episodes)
+            except KeyboardInterrupt:
+                self.partial = "it was interrupted"
+                self.listener.interrupted()
+                self._least(episodes)
+            self.listener.judging()
+            self._open(episodes)
+            evidence_then = judged(self.ledger)  # raises before anything is written when there is nothing to compare
+            self._end(meter)
+            evidence = assemble(self.ledger)
+            text = json.dumps(evidence.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            files.write_text(self.folder / EVIDENCE, text)
+            self._ship(evidence, text)
+            return Run(evidence, self.folder, evidence_then, tuple(episodes))
+
+    # -- the ledger's first lines -------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Write the `run` event, or check that the one in the ledger is of this target and these options."""
+        target, options = self.target, self.options
+        identity = {
+            "target": target.digest(),
+            "settings": hashlib.sha256("".join(s.key for s in self.settings).encode()).hexdigest(),
+            "budget": str(options.budget),
+            "seed": options.seed,
+        }
+        known = self.ledger.first("run")
+        if known is None:
+            self.ledger.write(
+                "run",
+                format=FORMAT,
+                identity=identity,
+                target={
+                    "name": target.name,
+                    "modality": target.modality,
+                    "examples": target.n_examples,
+                    "classes": list(target.classes),
+                    "train": target.n_train,
+                    "test": target.n_test,
+                    "split": target.split,
+                },
+                metric=target.metric,
+                episodes=[{"name": e.name, "n_train": len(e.view), "n_test": len(e.seal)} for e in target.episodes],
+                hygiene=target.hygiene.to_json(),
+                sources=list(dict.fromkeys(s.card.name for s in self.settings)),
+                budget=str(options.budget),
+                seed=options.seed,
+                device=options.device,
+                command=options.command,
+                versions=machine.versions(),
+                machine=machine.describe(),
+            )
+            return
+        differing = [key for key, value in identity.items() if known["identity"].get(key) != value]
+        if differing or known.get("format") != FORMAT:
+            raise RunError(
+                Problem(
+                    f"{self.folder} holds another run: its {', '.join(differing) or 'format'} differs",
+                    "the same target and options, to resume it",
+                    "--out with another folder, or remove this one",
+                )
+            )
+        if self.ledger.results:
+            self.listener.resumed(len(self.ledger.results))
+
+    def _limited(self) -> list[Episode]:
+        """The episodes, cut down to what the budget can compute features for."""
+        seconds = self.options.budget.seconds
+        episodes = list(self.target.episodes)
+        event = self.ledger.first("limit")
+        if event is None:
+            transfer = [s.card for s in self.settings if s.side == "transfer"]
+            cheapest = min(card.flops for card in transfer)
+            able = int(FEATURE_SHARE * (seconds or float("1e12")) * Speed((), ()).rate / cheapest)
+            total = len(episodes[0].view) + len(episodes[0].seal)
+            if seconds is None or total <= able or self.target.split == "cross-fit":
+                return episodes
+            share = max(able, 40 * len(self.target.classes)) / total
+            if share >= 1:
+                return episodes
+            train, test = round(share * len(episodes[0].view)), round(share * len(episodes[0].seal))
+            why = (
+                f"A budget of {self.options.budget} allows about {train + test:,} of {total:,} examples: a random "
+                f"sample of {train:,} to learn from and {test:,} to be judged on was used. A longer --budget uses more."
+            )
+            event = {"train": train, "test": test, "why": why}
+            self.ledger.write("limit", **event)
+        self.listener.limited(event["why"])
+        chosen = np.sort(np.random.default_rng(self.options.seed).permutation(len(episodes[0].seal))[: event["test"]])
+        view = episodes[0].view.sample(event["train"], self.options.seed)
+        return [Episode(episodes[0].name, view, episodes[0].seal.take(chosen))]
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _left(self) -> float:
+        return self.options.budget.left() - self.before
+
+    def _plan(self, episode: Episode) -> Plan:
+        cross = self.target.split == "cross-fit"
+        view = episode.view
+        return Plan(
+            episode.name,
+            self.settings,
+            examples=len(view),
+            training=len(view.training()),
+            sealed=len(episode.seal),
+            classes=len(view.classes),
+            trials=self.options.budget.trials,
+            seeds=1 if cross else SEEDS,
+            folds=FOLDS if view.validation is None else 1,
+            label_value=not cross,
+        )
+
+    def _results(self, episode: Episode) -> tuple[list[Result], dict[str, float]]:
+        results = [r for r in self.ledger.results.values() if r.spec.episode == episode.name]
+        metric = self.target.metric
+        return results, {
+            r.spec.key: validation_score(r, metric) for r in results if r.labels is not None and r.status == "ok"
+        }
+
+    def _search(self, episodes: Sequence[Episode]) -> None:
+        for number, episode in enumerate(episodes):
+            plan = self._plan(episode)
+            # Cross-fitting: each fold gets an equal part of what is left; one part is kept for the shipped model.
+            parts = len(episodes) - number + (len(episodes) > 1)
+            until = self._left() * (1 - 1 / parts) if parts > 1 else 0.0
+            while True:
+                results, scores = self._results(episode)
+                asked = plan.ask(results, scores, self._left() - until, closed=self._closed(episode))
+                if asked is None:
+                    break
+                self._execute(asked[0], episode, asked[1], until)
+
+    def _closed(self, episode: Episode) -> bool:
+        """Whether the search is over: a final trial was run, and not only because of an interruption."""
+        events = self.ledger.events
+        interrupted = max((i for i, e in enumerate(events) if e["event"] == "end" and e["partial"]), default=-1)
+        later = (e["result"]["spec"] for e in events[interrupted + 1 :] if e["event"] == "result")
+        return any(spec["phase"] != "search" and spec["episode"] == episode.name for spec in later)
+
+    def _execute(self, spec: Spec, episode: Episode, predicted: float, until: float = 0.0) -> None:
+        left = self._left() - until
+        self.listener.began(spec, predicted, self._left())
+        checkpoint = self.folder / "checkpoints" / f"{spec.key}.pt"
+        keep = self.folder / "finalists" / spec.key if spec.phase == "final" and spec.seed == 0 else None
+        # A trial may take what is left, but no more than thrice what was predicted where much is left.
+        seconds = None if left == float("inf") else max(5.0, min(left - OVERHEAD, max(3 * predicted, 10.0)))
+        bench = Bench(device=self.options.device, checkpoint=checkpoint, progress=self.listener.progress)
+        outcome = execute(spec, episode.view, episode.seal.inputs, budget=Budget(seconds), bench=bench, keep=keep)
+        self.ledger.add(outcome.result)
+        checkpoint.unlink(missing_ok=True)
+        score = None
+        result = outcome.result
+        if result.labels is not None and result.log_probabilities is not None:
+            right = result.log_probabilities.argmax(axis=1) == result.labels
+            score = score_interval(right[None], result.labels, self.target.metric)
+        self.listener.ended(result, score, self._left())
+
+    def _least(self, episodes: Sequence[Episode]) -> None:
+        """After an interruption: one final trial of each leader, where there are leaders."""
+        for episode in episodes:
+            plan = self._plan(episode)
+            results, scores = self._results(episode)
+            standings = plan.standings(results, scores)
+            for side in ("baseline", "transfer"):
+                if side in finalists(self.ledger, episode.name):
+                    continue
+                leader = plan.leader(standings, side)
+                if leader is None:
+                    break
+                self._execute(leader.spec(episode.name, "final", 0), episode, 0.0)
+
+    def _open(self, episodes: Sequence[Episode]) -> None:
+        """Open each seal once for each finalist, on the record."""
+        opened = {(e["episode"], e["finalist"]) for e in self.ledger.all("opened")}
+        for episode in episodes:
+            pair = finalists(self.ledger, episode.name)
+            if len(pair) < 2:
+                continue
+            for finalist in pair.values():
+                name = finalist.finals[0].spec.setting
+                if (episode.name, name) not in opened:
+                    episode.seal.open(name, _recorder(self.ledger, episode.name))
+
+    def _end(self, meter: machine.Meter) -> None:
+        untried: list[dict[str, Any]] = []
+        if self.target.split != "cross-fit":
+            episode = self.target.episodes[0]
+            left = self._left()
+            for setting, predicted in self._plan(episode).untried(*self._results(episode)):
+                reason = f"predicted to take {format_seconds(predicted)} a trial"
+                if self.options.budget.trials is not None:
+                    reason = f"the {self.options.budget.trials} trials were spent on others"
+                elif predicted > left:
+                    reason += "; the budget had no room for it beside the final trials"
+                untried.append(
+                    {
+                        "source": setting.card.name,
+                        "strategy": setting.strategy.name,
+                        "side": setting.side,
+                        "note": reason,
+                    }
+                )
+        if self.ledger.events[-1]["event"] == "end" and not self.ledger.events[-1]["partial"]:
+            return  # resumed after it had ended: nothing was done, so nothing is added
+        spent = meter.spent()
+        before = self.ledger.all("end")
+        self.ledger.write(
+            "end",
+            wall=self.before + time.monotonic() - self.options.budget.started,
+            cpu=time.process_time() - self.cpu + (before[-1]["cpu"] if before else 0.0),
+            memory_mb=max(spent.memory_mb, *(r.memory_mb for r in self.ledger.results.values())),
+            partial=bool(self.partial),
+            why=self.partial,
+            untried=untried,
+        )
+
+    # -- the model ----------------------------------------------------------------------------------------------
+
+    def _ship(self, evidence: Evidence, text: str) -> None:
+        """Save the shipped finalist as `model/`, calibrated, with where it comes from."""
+        everything = judged(self.ledger).episodes
+        chosen: list[Finalist] = [pair[evidence.shipped] for pair, _ in everything]
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        model = self.folder / MODEL
+        if _shipped_digest(model) == digest:
+            return
+        spec = most_common(f.finals[0] for f in chosen).spec
+        predictor = self._shipped(spec, evidence.shipped)
+        same = [f for f in chosen if f.finals[0].spec.setting == spec.setting]
+        pooled = Finalist(evidence.shipped, [r for f in same for r in f.search], same[0].finals)
+        card = sources.find(spec.source).card
+        predictor.temperature = pooled.temperature()
+        predictor.provenance = {
+            "target": evidence.target.model_dump(mode="json"),
+            "side": evidence.shipped,
+            "source": spec.source,
+            "revision": sources.find(spec.source).revision(),
+            "licence": card.licence,
+            "pretraining": card.pretraining,
+            "strategy": spec.strategy,
+            "parameters": spec.parameters,
+            "seed": spec.seed,
+            "verdict": evidence.verdict,
+            "metric": evidence.metric,
+            "score": getattr(evidence, evidence.shipped).score,
+            "evidence_sha256": digest,
+        }
+        inputs = self.target.everything.examples.inputs
+        predictor.save(model, check=inputs.take(list(range(min(8, len(inputs))))))
+        shutil.rmtree(self.folder / "finalists", ignore_errors=True)
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+    def _shipped(self, spec: Spec, side: Side) -> Predictor:
+        from headstart.predictor import load
+
+        kept = self.folder / "finalists" / replace(spec, phase="final", seed=0).key
+        if self.target.split != "cross-fit" and kept.is_dir():
+            with contextlib.suppress(HeadstartError):
+                return load(kept)
+        # Cross-fitted, or the kept finalist was lost: train it (again) on everything that may be trained on.
+        view = self.target.everything if self.target.split == "cross-fit" else self._limited()[0].view
+        bench = Bench(device=self.options.device, progress=self.listener.progress)
+        ship = replace(spec, phase="ship", seed=0)
+        self.listener.began(ship, 0.0, self._left())
+        outcome = execute(ship, view, None, budget=Budget(), bench=bench)
+        if outcome.predictor is None:
+            raise HeadstartError(f"the {side} route could not be trained for shipping: {outcome.result.error}")
+        self.listener.ended(outcome.result, None, self._left())
+        return outcome.predictor
+
+
+def _recorder(ledger: Ledger, episode: str) -> Callable[[str, Any], None]:
+    def record(finalist: str, labels: Any) -> None:
+        ledger.write("opened", episode=episode, finalist=finalist, labels=encode(labels))
+
+    return record
+
+
+def _shipped_digest(model: Path) -> str:
+    try:
+        document = json.loads((model / "predictor.json").read_text(encoding="utf-8"))
+        return str(document["provenance"]["evidence_sha256"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+@contextlib.contextmanager
+def _prepared(folder: Path) -> Iterator[None]:
+    """The run's directory: made, writable, and held by this process alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise RunError(
+            Problem(
+                f"{folder} cannot be written: {error.strerror or error}", "a folder you may write to", "--out FOLDER"
+            )
+        ) from error
+    try:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # no such locks on Windows
+            pass
+        except OSError as error:
+            raise RunError(
+                Problem(f"{folder} is in use by another process", "one run at a time", "--out with another folder")
+            ) from error
+        yield
+    finally:
+        lock.close()
+        with contextlib.suppress(OSError):
+            os.unlink(folder / ".lock")

@@ -1,0 +1,120 @@
+"""Networks by name, without weights: `small_cnn`, or any architecture that timm knows."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from headstart.errors import SourceError, unknown
+from headstart.source.card import Preprocessing
+
+SMALL_CNN = "small_cnn"
+
+
+class SmallCNN(nn.Module):
+    """A plain convolutional network for training from scratch on few pictures.
+
+    Four 3 x 3 convolutions with batch norm and ReLU, the first with stride 2, the next two followed by pooling, then
+    global average pooling; it keeps timm's contract. Input (B, 3, S, S) with S >= 8, pooled features (B, 192), about
+    0.2 million parameters.
+    """
+
+    def __init__(self, num_classes: int = 0, widths: tuple[int, ...] = (24, 48, 96, 192)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous = 3
+        for depth, width in enumerate(widths):
+            layers.append(
+                nn.Sequential(
+                    nn.Conv2d(previous, width, 3, stride=2 if depth == 0 else 1, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                    nn.MaxPool2d(2) if 0 < depth < len(widths) - 1 else nn.Identity(),
+                )
+            )
+            previous = width
+        self.blocks = nn.Sequential(*layers)
+        self.num_features = self.head_hidden_size = previous
+        self.classifier: nn.Module = nn.Identity()
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) to (B, 192, S/8, S/8)."""
+        features: torch.Tensor = self.blocks(x)
+        return features
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Global average pooling, then, unless `pre_logits`, the classifier."""
+        pooled = x.mean(dim=(2, 3))
+        return pooled if pre_logits else self.classifier(pooled)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) to logits (B, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer."""
+        return self.classifier
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new last layer for `num_classes` (0: none)."""
+        self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameter groups from input to output, as timm writes them."""
+        return {"stem": r"^blocks\.0", "blocks": r"^blocks\.(\d+)"}
+
+
+def build(name: str, seed: int = 0) -> nn.Module:
+    """A network with random weights and no classification head.
+
+    Args:
+        name: `small_cnn` or a timm architecture name.
+        seed: initialises the weights; the global random state is left as it was.
+
+    Raises:
+        SourceError: nobody knows the name.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == SMALL_CNN:
+            return SmallCNN()
+        import timm
+
+        if not timm.is_model(name.partition(".")[0]):
+            raise SourceError(unknown("architecture", name, [SMALL_CNN, *timm.list_models()]))
+        module: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+        return module
+
+
+def preprocessing(name: str) -> Preprocessing:
+    """The preprocessing an architecture was designed for."""
+    if name == SMALL_CNN:
+        return Preprocessing(size=64, squash=True, interpolation="bilinear")
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(name)
+    if config is None:
+        raise SourceError(unknown("architecture", name, [SMALL_CNN, *timm.list_models()]))
+    return Preprocessing(
+        size=config.input_size[-1],
+        crop=config.crop_pct or 0.875,
+        interpolation=config.interpolation or "bicubic",
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def measure(name: str, size: int) -> tuple[int, int, float]:
+    """Parameters, pooled width D, and floating-point operations of one forward pass at `size` x `size` pixels."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module = build(name).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        pooled = module.forward_head(module.forward_features(torch.zeros(1, 3, size, size)), pre_logits=True)  # type: ignore[operator]
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return parameters, int(pooled.shape[1]), float(counter.get_total_flops())

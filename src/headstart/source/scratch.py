@@ -1,0 +1,86 @@
+"""Scratch: the source that knows nothing. Baselines are ordinary strategies on it."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from headstart.source.card import SourceCard
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NOTHING = SourceCard(
+    name="scratch",
+    modality="image",
+    architecture="",
+    pretraining="",
+    licence="",
+    origin="nothing is loaded",
+    preprocessing=None,
+    parameters=0,
+    features=0,
+    flops=0.0,
+)
+
+
+class NothingSource:
+    """No network at all, for baselines that need none (majority, classical)."""
+
+    card = NOTHING
+
+    def revision(self) -> str:
+        """Always the same."""
+        return "scratch"
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """There is none.
+
+        Raises:
+            TypeError: always; strategies that need a network say so in their `needs`.
+        """
+        raise TypeError("the source 'scratch' has no network; name one: scratch:small_cnn")
+
+
+class ScratchSource:
+    """An architecture with random weights.
+
+    Args:
+        architecture: `small_cnn`, or a timm name.
+
+    Raises:
+        SourceError: nobody knows the architecture.
+    """
+
+    def __init__(self, architecture: str) -> None:
+        self.architecture = architecture
+
+    @functools.cached_property
+    def card(self) -> SourceCard:
+        """Its card; sizes and operations are measured on the network itself."""
+        from headstart.source import architecture
+
+        preprocessing = architecture.preprocessing(self.architecture)
+        parameters, features, flops = architecture.measure(self.architecture, preprocessing.size)
+        return SourceCard(
+            name=f"scratch:{self.architecture}",
+            modality="image",
+            architecture=self.architecture,
+            pretraining="",
+            licence="",
+            origin="random weights",
+            preprocessing=preprocessing,
+            parameters=parameters,
+            features=features,
+            flops=flops,
+        )
+
+    def revision(self) -> str:
+        """Nothing pretrained, so nothing to digest: the name."""
+        return f"scratch:{self.architecture}"
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """The architecture, initialised from `seed`."""
+        from headstart.source import architecture
+
+        return architecture.build(self.architecture, seed)

@@ -1,0 +1,107 @@
+"""Any model of timm: `timm:NAME` from the hub or its cache, `timm:NAME@FILE` from a file of weights."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import Problem, SourceError, unknown
+from headstart.source.card import SourceCard
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TimmSource:
+    """A checkpoint that timm knows how to build.
+
+    Args:
+        spec: `NAME`, such as `resnet50.a1_in1k`, or `NAME@FILE`.
+
+    Raises:
+        SourceError: timm does not know the name, or the file is absent.
+    """
+
+    def __init__(self, spec: str) -> None:
+        import timm
+
+        self._name, _, file = spec.partition("@")
+        self._file = Path(file).expanduser() if file else None
+        self._spec = spec
+        if not timm.is_model(self._name.partition(".")[0]):
+            raise SourceError(unknown("timm model", self._name, timm.list_models(pretrained=True)))
+        if self._file is not None and not self._file.is_file():
+            raise SourceError(
+                Problem(f"timm:{spec}: no file {self._file}", "a .safetensors file or a torch checkpoint")
+            )
+
+    @functools.cached_property
+    def card(self) -> SourceCard:
+        """Its card, from timm's own record of the checkpoint."""
+        import timm
+
+        from headstart.source import architecture
+
+        config: Any = timm.get_pretrained_cfg(self._name)
+        if config is None:
+            raise SourceError(Problem(f"timm:{self._name}: timm has no such checkpoint", "a tag timm lists"))
+        preprocessing = architecture.preprocessing(self._name)
+        base = self._name.partition(".")[0]
+        parameters, features, flops = architecture.measure(base, preprocessing.size)
+        return SourceCard(
+            name=f"timm:{self._spec}",
+            modality="image",
+            architecture=self._name,
+            pretraining=_pretraining(config.tag) if self._file is None else "the weights in the file",
+            licence=config.license or "not stated",
+            origin=str(self._file) if self._file else f"hub {config.hf_hub_id or config.url or 'unknown'}",
+            preprocessing=preprocessing,
+            parameters=parameters,
+            features=features,
+            flops=flops,
+            bytes=self._file.stat().st_size if self._file else parameters * 4,
+        )
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - a run holds a handful of sources
+    def revision(self) -> str:
+        """SHA-256 over the loaded tensors, so that a file and the hub agree when their weights do."""
+        from headstart.source import weights
+
+        return weights.digest(self.module().state_dict())
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """The pretrained backbone, without a classification head.
+
+        Raises:
+            SourceError: the weights are not in the cache and the hub cannot be reached, or do not fit.
+        """
+        import timm
+
+        from headstart.source import weights
+
+        if self._file is not None:
+            module: nn.Module = timm.create_model(self._name, pretrained=False, num_classes=0)
+            config: Any = timm.get_pretrained_cfg(self._name)
+            head = config.classifier
+            heads = (head,) if isinstance(head, str) else tuple(head or ())
+            weights.load(module, weights.read(self._file), self.card.name, without=heads)
+            return module
+        try:
+            module = timm.create_model(self._name, pretrained=True)
+        except Exception as error:
+            raise SourceError(
+                Problem(
+                    f"timm:{self._name}: the weights are not in the hub's cache and the hub did not give them "
+                    f"({type(error).__name__})",
+                    "a connection to the hub, a filled cache, or a file",
+                    f"headstart fit ... --source timm:{self._name}@weights.safetensors, "
+                    "or a source that needs no hub: headstart sources",
+                )
+            ) from error
+        module.reset_classifier(0)  # type: ignore[operator]
+        return module
+
+
+def _pretraining(tag: str | None) -> str:
+    return f"timm tag {tag}" if tag else "pretrained by timm"

@@ -1,0 +1,34 @@
+"""Strategies: how to transfer. One file per method; `STRATEGIES` lists them by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headstart.errors import OptionError, unknown
+from headstart.strategy.adapt.classical import Classical
+from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.majority import Majority
+from headstart.strategy.adapt.probe import Probe
+from headstart.strategy.adapt.scratch import Scratch
+from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
+
+__all__ = ["STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
+
+STRATEGIES: dict[str, type[Any]] = {cls.name: cls for cls in (Probe, Finetune, Majority, Classical, Scratch)}
+
+
+def find(name: str) -> type[Any]:
+    """The strategy called `name`.
+
+    Raises:
+        OptionError: nobody knows the name.
+    """
+    if name not in STRATEGIES:
+        raise OptionError(unknown("strategy", name, STRATEGIES))
+    return STRATEGIES[name]
+
+
+def make(name: str, settings: dict[str, Any]) -> Adapt:
+    """The strategy called `name` with these hyper-parameters; the inverse of :func:`parameters`."""
+    strategy: Adapt = find(name)(**settings)
+    return strategy

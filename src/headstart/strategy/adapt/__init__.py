@@ -1,0 +1,1 @@
+"""Adapt: Source x TrainView -> Predictor, a file per method."""

@@ -1,0 +1,83 @@
+"""scratch: the network that transfer must beat, trained from random weights on the target alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from headstart import machine
+from headstart.budget import Budget
+from headstart.predictor import Predictor
+from headstart.source.card import Source, SourceCard
+from headstart.strategy.contract import TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.target.view import TrainView
+from headstart.train import Augmentation, Plan, Trainable
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Training from random weights, with the augmentation and the early stopping that fine-tuning gets.
+
+    Args:
+        epochs: at most.
+        rate: peak learning rate.
+        crop: smallest share of the area that a random crop keeps.
+        flip: mirror pictures in augmentation.
+        size: side of the network's input, pixels; None: what the architecture was designed for.
+        batch: pictures per batch.
+    """
+
+    name: ClassVar[str] = "scratch"
+    side: ClassVar[Side] = "baseline"
+    needs: ClassVar[Needs] = Needs(network=True, pretrained=False, gradients=True)
+
+    epochs: int = 30
+    rate: float = 3e-3
+    crop: float = 0.5
+    flip: bool = True
+    size: int | None = None
+    batch: int = 32
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """For the small network: both sizes of input, with and without mirroring. For a large one: its own size."""
+        if card.architecture == "small_cnn":
+            return [cls(size=64), cls(size=32, flip=False, crop=0.7), cls(size=64, flip=False, crop=0.8), cls(size=96)]
+        return [cls(epochs=20, rate=1e-3)]
+
+    def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
+        """As for fine-tuning."""
+        assert card.preprocessing is not None
+        area = (self.size / card.preprocessing.size) ** 2 if self.size else 1.0
+        return 0.5 + self.epochs * examples * (card.flops * area / TRAINING_RATE / machine.cores() + 0.0003)
+
+    def __call__(
+        self,
+        source: Source,
+        view: TrainView,
+        *,
+        budget: Budget,
+        seed: int,
+        bench: Bench = Bench(),  # noqa: B008
+    ) -> Predictor:
+        """Train."""
+        from headstart.strategy import network
+
+        preprocessing = source.card.preprocessing
+        assert preprocessing is not None
+        if self.size:
+            preprocessing = replace(preprocessing, size=self.size)
+        return network.fit(
+            source,
+            view,
+            preprocessing=preprocessing,
+            plan=Plan(self.epochs, self.rate, patience=max(6, self.epochs // 4), seed=seed),
+            trainable=Trainable(),
+            augmentation=Augmentation(crop=self.crop, flip=self.flip, colour=0.2),
+            smoothing=0.1,
+            batch=self.batch,
+            budget=budget,
+            seed=seed,
+            bench=bench,
+            words=f"scratch {source.card.short}",
+        )

@@ -1,0 +1,126 @@
+"""What every strategy is: a frozen value of hyper-parameters that can be called on a source and a view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.budget import Budget
+from headstart.features import Body, Tally, extract
+from headstart.predictor import Predictor
+from headstart.source.card import Source, SourceCard
+from headstart.target.inputs import Inputs
+from headstart.target.view import TrainView
+
+Side = Literal["transfer", "baseline"]
+
+# Operations of the forward pass that one laptop core trains through in a second, backward and optimiser included.
+# Only the first trial of a strategy is predicted by it; later ones by what the first took.
+TRAINING_RATE = 8e9
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a strategy cannot do without; checked before anything is loaded or downloaded.
+
+    Args:
+        network: the source must have a network.
+        pretrained: True: the source must be pretrained; False: it must not be; None: either.
+        modalities: which modalities it understands.
+        unlabelled: it uses unlabelled inputs.
+        gradients: it trains a network, which costs many forward passes.
+    """
+
+    network: bool = True
+    pretrained: bool | None = None
+    modalities: tuple[str, ...] = ("image",)
+    unlabelled: bool = False
+    gradients: bool = False
+
+    def lacking(self, card: SourceCard) -> str:
+        """Why `card` cannot serve, in words; "" when it can."""
+        if card.modality not in self.modalities:
+            return f"needs {' or '.join(self.modalities)}, and {card.name} is {card.modality}"
+        if self.network and card.preprocessing is None:
+            return f"needs a network, and {card.name} has none"
+        if not self.network and card.preprocessing is not None:
+            return f"uses no network, so it goes with the source 'scratch', not {card.name}"
+        if self.pretrained is True and not card.pretrained:
+            return f"needs a pretrained source, and {card.name} is not"
+        if self.pretrained is False and card.pretrained:
+            return f"starts from random weights, and {card.name} is pretrained"
+        return ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a trial works: things that change how long it takes, never what it finds.
+
+    Args:
+        store: folder of the feature store; None: the user's cache.
+        device: `cpu` or a torch device.
+        checkpoint: a file for resuming a training run after a kill; None: no checkpoints.
+        progress: called as `progress(words, done, total)`.
+        tally: what features cost.
+    """
+
+    store: Path | None = None
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    progress: Callable[[str, int, int], None] | None = None
+    tally: Tally = field(default_factory=Tally)
+
+    def features(self, body: Body, inputs: Inputs, words: str) -> NDArray[np.float32]:
+        """The vectors (N, D) of `inputs` through `body`, from the store where it has them."""
+        return extract(body, inputs, store=self.store, tally=self.tally, progress=self.saying(f"features {words}"))
+
+    def saying(self, words: str) -> Callable[[int, int], None] | None:
+        """`progress` for one kind of work."""
+        tell = self.progress
+        return None if tell is None else lambda done, total: tell(words, done, total)
+
+
+@runtime_checkable
+class Adapt(Protocol):
+    """Source x TrainView -> Predictor.
+
+    Implementations are frozen dataclasses whose fields are the hyper-parameters.
+    """
+
+    name: ClassVar[str]
+    side: ClassVar[Side]
+    needs: ClassVar[Needs]
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """The settings worth trying on a source, the most promising first."""
+        ...
+
+    def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
+        """Predicted wall seconds of one call, without the features it takes from the store.
+
+        Args:
+            card: of the source.
+            examples: labelled examples trained on.
+            classes: number of classes.
+            rate: floating-point operations per second this machine does in a network's forward pass.
+        """
+        ...
+
+    def __call__(self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = ...) -> Predictor:
+        """Fit on `view`; never sees a test label.
+
+        Raises:
+            TrialError: it cannot be done on this view.
+        """
+        ...
+
+
+def parameters(strategy: Any) -> dict[str, Any]:
+    """A strategy's hyper-parameters as plain JSON."""
+    return asdict(strategy)

@@ -1,0 +1,236 @@
+"""Folders of pictures: `root/class/*`, or `root/{train,val,test}/class/*`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from headstart.errors import OptionError, Problem, TargetError
+from headstart.target.image import SUFFIXES, UNSUPPORTED_SUFFIXES
+from headstart.target.inputs import PathInputs
+from headstart.target.raw import SIDES, Columns, Raw, Side, as_label, as_sides, listed
+
+UNLABELLED = ("unlabelled", "unlabeled")
+"""A folder of this name beside the parts of a split holds pictures without labels."""
+
+_JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
+
+
+class _Walk:
+    """Collects pictures under folders, and says what it could not use."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.paths: list[str] = []
+        self.labels: list[str | None] = []
+        self.words: list[str] = []
+        self.unreadable: list[tuple[str, str]] = []
+        self.ignored: list[str] = []
+
+    def name(self, path: str) -> str:
+        return PathInputs([path], self.root).name(0)
+
+    def entries(self, folder: str | Path) -> list[os.DirEntry[str]]:
+        """What lies in a folder, by name, without hidden things and the litter of file managers."""
+        try:
+            with os.scandir(folder) as entries:
+                found = [e for e in entries if not e.name.startswith(".") and e.name.casefold() not in _JUNK]
+        except OSError as error:
+            self.unreadable.append((self.name(str(folder)), f"cannot be listed ({error.strerror})"))
+            return []
+        return sorted(found, key=lambda entry: entry.name)
+
+    def files(self, folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+        """Every file under a folder; `seen` holds the folders that were entered, so that links cannot go round."""
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        for entry in self.entries(folder):
+            if _is_folder(entry):
+                yield from self.files(entry.path, seen)
+            else:
+                yield entry.path
+
+    def add(self, folder: str, label: str | None, word: str) -> int:
+        """Take all pictures under a folder; returns how many there are."""
+        root = os.stat(self.root)
+        before = len(self.paths)
+        for path in self.files(folder, {(root.st_dev, root.st_ino)}):
+            self.add_file(path, label, word)
+        return len(self.paths) - before
+
+    def add_file(self, path: str, label: str | None, word: str) -> None:
+        """Take one file, if it is a picture."""
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix in SUFFIXES:
+            self.paths.append(path)
+            self.labels.append(label)
+            self.words.append(word)
+        elif suffix in UNSUPPORTED_SUFFIXES:
+            kind = suffix[1:].upper()
+            self.unreadable.append((self.name(path), f"is {kind}, which is not supported (convert it to JPEG or PNG)"))
+        else:
+            self.ignored.append(self.name(path))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def read_folder(root: Path, columns: Columns) -> Raw:
+    """Read `root/class/*` or `root/{train,val|valid|validation,test}/class/*`; class folders may be nested.
+
+    Raises:
+        TargetError: there are no pictures, no class folders, or the parts of the split have different classes.
+        OptionError: a column was named; folders have none.
+    """
+    named = {key: value for key, value in vars(columns).items() if value is not None}
+    if named:
+        options = ", ".join(f"{key} {value!r}" for key, value in named.items())
+        raise OptionError(
+            Problem(
+                f"{options} names a column, but {root} is a folder",
+                "a CSV, TSV, JSONL or Parquet file where columns are named",
+                "leave the option out, or list the files in a table",
+            )
+        )
+    walk = _Walk(root)
+    entries = walk.entries(root)
+    if walk.unreadable:
+        raise TargetError(Problem(f"the folder {root} {walk.unreadable[0][1]}", "a folder that may be read"))
+    folders = [entry for entry in entries if _is_folder(entry)]
+    files = [entry for entry in entries if not _is_folder(entry)]
+
+    parts = _parts(walk, folders)
+    warnings: tuple[str, ...] = ()
+    sides: list[Side] | None = None
+    if parts is None:
+        for folder in folders:
+            walk.add(folder.path, as_label(folder.name), "train")
+    else:
+        warnings = _read_parts(walk, root, parts, folders)
+    loose = [entry.path for entry in files if os.path.splitext(entry.name)[1].lower() in SUFFIXES]
+    walk.ignored.extend(walk.name(entry.path) for entry in files)
+    _refuse_empty(walk, root, folders, loose)
+    if parts is None:
+        _refuse_nested(walk, root, folders)
+    else:
+        sides, said = as_sides(walk.words, walk.labels, str(root))
+        warnings += said
+    if loose:
+        warnings += (f"{len(loose)} pictures lie beside the class folders and were ignored.",)
+    return Raw(
+        root.resolve().name,
+        PathInputs(walk.paths, root),
+        walk.labels,
+        sides,
+        unreadable=tuple(dict.fromkeys(walk.unreadable)),
+        ignored=tuple(sorted(walk.ignored)),
+        warnings=warnings,
+    )
+
+
+def _parts(walk: _Walk, folders: list[os.DirEntry[str]]) -> dict[Side, os.DirEntry[str]] | None:
+    """The folders that are parts of a given split, or None where the folders are classes."""
+    named = [folder for folder in folders if folder.name.casefold() in SIDES]
+    if not any(SIDES[f.name.casefold()] == "train" and any(map(_is_folder, walk.entries(f.path))) for f in named):
+        return None
+    others = [f.name for f in folders if f not in named and f.name.casefold() not in UNLABELLED]
+    if len(named) == 1 and others:
+        return None  # `train` is then a class, beside `bus` and `plane`
+    parts: dict[Side, os.DirEntry[str]] = {}
+    for folder in named:
+        side = SIDES[folder.name.casefold()]
+        if side in parts:
+            raise TargetError(
+                Problem(
+                    f"both {parts[side].name}/ and {folder.name}/ in {walk.root}",
+                    "one folder for each part of the split",
+                    f"merge them, or move {folder.name}/ elsewhere",
+                )
+            )
+        parts[side] = folder
+    return parts
+
+
+def _read_parts(
+    walk: _Walk, root: Path, parts: dict[Side, os.DirEntry[str]], folders: list[os.DirEntry[str]]
+) -> tuple[str, ...]:
+    """Take the pictures of a given split; returns what is to be said about it."""
+    said: list[str] = []
+    classes: dict[str, set[str]] = {}
+    for side, part in parts.items():
+        inside = walk.entries(part.path)
+        labelled = [entry for entry in inside if _is_folder(entry)]
+        found: set[str] = set()
+        for folder in labelled:
+            label = as_label(folder.name)
+            if walk.add(folder.path, label, side):
+                found.add(str(label))
+        if not labelled and inside:
+            # As in many competitions: the test pictures come without their labels.
+            said.append(f"{part.name}/ has no class folders, so its pictures are taken as unlabelled.")
+            walk.add(part.path, None, side)
+            continue
+        walk.ignored.extend(walk.name(entry.path) for entry in inside if entry not in labelled)
+        if found:
+            classes[part.name] = found
+    every = set().union(*classes.values()) if classes else set()
+    lacking = {part: sorted(every - found) for part, found in classes.items() if found != every}
+    if lacking:
+        raise TargetError(
+            Problem(
+                f"no pictures of {listed([repr(name) for name in missing])} in {root.name}/{part}/",
+                f"the same classes in {' and '.join(f'{name}/' for name in classes)}",
+                "add examples, take these classes out of the other parts, or merge the parts to have a split made",
+            )
+            for part, missing in lacking.items()
+        )
+    used = {part.name for part in parts.values()}
+    for folder in folders:
+        if folder.name.casefold() in UNLABELLED:
+            walk.add(folder.path, None, "train")
+        elif folder.name not in used:
+            walk.ignored.append(f"{folder.name}/")
+            said.append(f"{folder.name}/ stands beside the parts of the split and was ignored.")
+    return tuple(said)
+
+
+def _refuse_empty(walk: _Walk, root: Path, folders: list[os.DirEntry[str]], loose: list[str]) -> None:
+    if walk.paths:
+        return
+    if loose:
+        found = f"{len(loose)} pictures in {root}, but none in a class folder"
+    elif walk.unreadable:
+        found = f"no pictures that can be read in {root} ({listed([f'{n} {why}' for n, why in walk.unreadable], 3)})"
+    elif folders or walk.ignored:
+        found = f"no pictures in {root} ({len(folders)} folders, {len(walk.ignored)} other files)"
+    else:
+        found = f"the folder {root} is empty"
+    raise TargetError(
+        Problem(
+            found,
+            "a folder for each class with pictures in it, such as cats/1.jpg and dogs/1.jpg",
+            "sort the pictures into folders named after their classes, or list them in a CSV with a label column",
+        )
+    )
+
+
+def _refuse_nested(walk: _Walk, root: Path, folders: list[os.DirEntry[str]]) -> None:
+    """One folder that holds the class folders is a likely mistake; say so."""
+    if len(set(walk.labels)) > 1:
+        return
+    inside = [entry.name for entry in walk.entries(folders[0].path) if _is_folder(entry)] if len(folders) == 1 else []
+    if len(inside) > 1:
+        raise TargetError(
+            Problem(
+                f"{root} has a single class folder, {folders[0].name}/, which holds the folders {listed(inside)}",
+                "at least two class folders",
+                f"if those are the classes, give {root / folders[0].name} instead",
+            )
+        )

@@ -1,0 +1,211 @@
+"""Inputs: a sequence of examples' raw inputs, read one at a time, so that 50,000 photos cost no memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.target.image import open_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Index = Sequence[int] | NDArray[np.int64]
+
+
+def printable(text: str) -> str:
+    r"""Text that can be written as UTF-8: bytes of file names that are not UTF-8 are shown as `\xNN`."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, from JSON or Windows
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class Inputs(ABC):
+    """What the examples are made of: N inputs, addressed 0..N-1, decoded only when asked for."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many inputs there are."""
+
+    @abstractmethod
+    def name(self, i: int) -> str:
+        """What input `i` is called in messages, predictions and the ledger (a path relative to the target's root)."""
+
+    @abstractmethod
+    def content(self, i: int) -> bytes:
+        """The bytes that identify input `i`; two inputs with equal content are the same example."""
+
+    @abstractmethod
+    def image(self, i: int) -> Image.Image:
+        """Input `i` as an upright 8-bit RGB picture.
+
+        Raises:
+            headstart.target.image.UnreadableImage: it is not a picture, is cut short, or is too large to open safely.
+        """
+
+    @abstractmethod
+    def take(self, index: Index) -> Inputs:
+        """The inputs at `index`, in that order."""
+
+    def preview(self, i: int, at_least: int) -> Image.Image:
+        """Input `i` as :meth:`image` gives it, or, where that is faster, smaller, but at least so large on each side.
+
+        Raises:
+            headstart.target.image.UnreadableImage: as :meth:`image`.
+        """
+        return self.image(i)
+
+    def path(self, i: int) -> Path | None:
+        """The file behind input `i`, if there is one."""
+        return None
+
+    def digest(self, i: int) -> str:
+        """SHA-256 of :meth:`content`, in hexadecimal: the address of everything that is cached for this example."""
+        return hashlib.sha256(self.content(i)).hexdigest()
+
+
+class PathInputs(Inputs):
+    """Image files.
+
+    Args:
+        paths: the files.
+        root: names are given relative to it; None: the paths as they are.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], root: Path | None = None) -> None:
+        self._paths = [str(path) for path in paths]
+        self._root = root
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def path(self, i: int) -> Path:
+        """The file of input `i`."""
+        return Path(self._paths[i])
+
+    def name(self, i: int) -> str:
+        """The path of input `i` relative to the root; bytes that are not UTF-8 are shown escaped."""
+        path = Path(self._paths[i])
+        if self._root is not None and path.is_relative_to(self._root):
+            path = path.relative_to(self._root)
+        return printable(str(path))
+
+    def content(self, i: int) -> bytes:
+        """The file's bytes."""
+        return Path(self._paths[i]).read_bytes()
+
+    def image(self, i: int) -> Image.Image:
+        """The file, decoded upright to RGB."""
+        return open_image(Path(self._paths[i]))
+
+    def preview(self, i: int, at_least: int) -> Image.Image:
+        """The file, decoded upright to RGB, from a JPEG perhaps smaller."""
+        return open_image(Path(self._paths[i]), at_least=at_least)
+
+    def take(self, index: Index) -> PathInputs:
+        """The files at `index`."""
+        return PathInputs([self._paths[int(i)] for i in index], self._root)
+
+
+class ArrayInputs(Inputs):
+    """Pictures in memory: uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or PIL images."""
+
+    def __init__(self, items: Sequence[Any] | NDArray[np.uint8], names: Sequence[str] | None = None) -> None:
+        self._items = items
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def name(self, i: int) -> str:
+        """The name given, else `array[i]`."""
+        return self._names[i] if self._names is not None else f"array[{i}]"
+
+    def content(self, i: int) -> bytes:
+        """Shape and pixels of the decoded picture (so that a PIL image and its array are the same example)."""
+        pixels = np.asarray(self.image(i))
+        return repr(pixels.shape).encode() + pixels.tobytes()
+
+    def image(self, i: int) -> Image.Image:
+        """The picture as RGB."""
+        return open_image(self._items[i])
+
+    def take(self, index: Index) -> ArrayInputs:
+        """The pictures at `index`."""
+        names = [self.name(int(i)) for i in index]
+        rows = np.asarray(index, dtype=np.int64)
+        items: Any = self._items[rows] if isinstance(self._items, np.ndarray) else [self._items[i] for i in rows]
+        return ArrayInputs(items, names)
+
+
+class DatasetInputs(Inputs):
+    """An image column of a Hugging Face `datasets.Dataset`, undecoded until asked for.
+
+    Args:
+        dataset: the data set, with `column` cast to `Image(decode=False)`.
+        column: the image column.
+        rows: which rows, in which order.
+        names: what each row of the whole data set is called; None: `row R`.
+    """
+
+    def __init__(self, dataset: Any, column: str, rows: Index, names: Sequence[str] | None = None) -> None:
+        self._dataset, self._column, self._rows = dataset, column, np.asarray(rows, dtype=np.int64)
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def name(self, i: int) -> str:
+        """The name given, else `row R` of the data set."""
+        row = int(self._rows[i])
+        return f"row {row}" if self._names is None else self._names[row]
+
+    def content(self, i: int) -> bytes:
+        """The encoded image's bytes."""
+        cell = self._dataset[int(self._rows[i])][self._column]
+        if cell.get("bytes") is not None:
+            return bytes(cell["bytes"])
+        return Path(cell["path"]).read_bytes()
+
+    def image(self, i: int) -> Image.Image:
+        """The encoded image, decoded upright to RGB."""
+        return open_image(io.BytesIO(self.content(i)))
+
+    def preview(self, i: int, at_least: int) -> Image.Image:
+        """The encoded image, decoded upright to RGB, from a JPEG perhaps smaller."""
+        return open_image(io.BytesIO(self.content(i)), at_least=at_least)
+
+    def take(self, index: Index) -> DatasetInputs:
+        """The rows at `index`."""
+        return DatasetInputs(self._dataset, self._column, self._rows[np.asarray(index, dtype=np.int64)], self._names)
+
+
+def as_inputs(items: Any) -> Inputs:
+    """Inputs from what a user has at hand: paths, PIL images, uint8 arrays, or one (N, H, W, C) array.
+
+    Raises:
+        headstart.errors.TargetError: the items are of no known kind.
+    """
+    from headstart.errors import Problem, TargetError
+
+    if isinstance(items, Inputs):
+        return items
+    if isinstance(items, str | Path):
+        items = [items]
+    if isinstance(items, np.ndarray) and items.dtype.kind in "US":
+        items = items.tolist()
+    if not isinstance(items, np.ndarray):
+        items = list(items)
+        if items and all(isinstance(item, str | Path) for item in items):
+            return PathInputs(items)
+        if any(isinstance(item, str | Path) for item in items):
+            raise TargetError(Problem("paths and pictures mixed in one list", "all paths, or all pictures"))
+    return ArrayInputs(items)

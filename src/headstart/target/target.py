@@ -1,0 +1,78 @@
+"""A Target: the user's domain and task, cut into what may be learned from and what is sealed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from headstart.target.hygiene import Hygiene
+from headstart.target.seal import Seal
+from headstart.target.view import TrainView
+
+Split = Literal["given", "made", "cross-fit"]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One honest comparison: a view to learn from, and the sealed examples to be judged on.
+
+    A target with a test split has one episode. A target too small for one has an episode per fold and repeat of
+    cross-fitting; each chooses its routes anew from its own view.
+    """
+
+    name: str
+    view: TrainView
+    seal: Seal
+
+
+@dataclass(frozen=True)
+class Target:
+    """The user's data: a domain (feature space and P(X)) and a task (label space and P(Y given X)).
+
+    Args:
+        name: what the user calls it.
+        modality: `image`.
+        classes: names of the classes, sorted.
+        metric: the primary metric: `balanced_accuracy` when the classes are imbalanced, else `accuracy`.
+        split: `given` by the user, `made` here, or `cross-fit` where there is too little for a test split.
+        episodes: see :class:`Episode`.
+        everything: what the shipped model is trained on: the one episode's view, or, cross-fitted, all examples.
+        hygiene: what was found wrong with the data and what was done about it.
+    """
+
+    name: str
+    modality: str
+    classes: tuple[str, ...]
+    metric: str
+    split: Split
+    episodes: tuple[Episode, ...]
+    everything: TrainView
+    hygiene: Hygiene
+
+    @property
+    def n_train(self) -> int:
+        """Labelled examples outside the test split (cross-fitted: all of them)."""
+        return len(self.everything)
+
+    @property
+    def n_test(self) -> int:
+        """Sealed examples (cross-fitted: every example is sealed once per repeat)."""
+        return len(self.everything) if self.split == "cross-fit" else len(self.episodes[0].seal)
+
+    @property
+    def n_examples(self) -> int:
+        """All usable examples."""
+        return self.n_train if self.split == "cross-fit" else self.n_train + self.n_test
+
+    def digest(self) -> str:
+        """SHA-256 over classes, split, names and labels' digests: what a run may be resumed on."""
+        state = hashlib.sha256(repr((self.classes, self.metric, self.split)).encode())
+        for episode in self.episodes:
+            inputs = episode.view.examples.inputs
+            state.update(episode.view.examples.labels.tobytes())
+            state.update(episode.seal.digest.encode())
+            for part in (inputs, episode.seal.inputs):
+                for i in range(len(part)):
+                    state.update(part.name(i).encode("utf-8", "backslashreplace") + b"\0")
+        return state.hexdigest()

@@ -1,0 +1,96 @@
+"""What a strategy may see: labelled training examples and unlabelled inputs, never the test labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.target.inputs import Index, Inputs
+from headstart.target.split import folds, stratified_sample
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled examples.
+
+    Args:
+        inputs: N inputs.
+        labels: (N,) int64, positions in the target's `classes`.
+        groups: (N,) int64 or None; examples of one group never stand on both sides of a split.
+    """
+
+    inputs: Inputs
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Index) -> Examples:
+        """The examples at `index`, in that order."""
+        rows = np.asarray(index, dtype=np.int64)
+        return Examples(self.inputs.take(rows), self.labels[rows], None if self.groups is None else self.groups[rows])
+
+
+@dataclass(frozen=True)
+class TrainView:
+    """What a strategy may see of a target.
+
+    Args:
+        examples: the labelled training examples.
+        classes: the names of the classes; `examples.labels` are positions in it.
+        metric: the primary metric, `accuracy` or `balanced_accuracy`.
+        unlabelled: inputs without labels from the same domain (may be empty).
+        validation: (N,) bool, True where a validation split was given by the user; None: none was given, and folds
+            are drawn. A given validation split is used to choose and to calibrate, never to train on.
+    """
+
+    examples: Examples
+    classes: tuple[str, ...]
+    metric: str
+    unlabelled: Inputs | None = None
+    validation: NDArray[np.bool_] | None = field(default=None)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, index: Index) -> TrainView:
+        """The view restricted to the labelled examples at `index`, without a given validation split."""
+        return replace(self, examples=self.examples.take(index), validation=None)
+
+    def training(self) -> TrainView:
+        """All the labelled examples that may be trained on."""
+        return self if self.validation is None else self.take(np.flatnonzero(~self.validation))
+
+    def fold_index(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions to train on and to validate on for `seed`: fold `seed % 5` of a stratified, grouped 5-fold split.
+
+        Seeds 0 to 4, 5 to 9 and so on validate every example once. A given validation split is the same for every
+        seed. With fewer than five groups (or examples) there are as many folds as groups, used in turn.
+
+        Raises:
+            ValueError: all examples are in one group, or there is only one.
+        """
+        if self.validation is not None:
+            return np.flatnonzero(~self.validation), np.flatnonzero(self.validation)
+        groups = self.examples.groups
+        units = len(self) if groups is None else len(np.unique(groups))
+        # One shuffle serves five consecutive seeds, so that their folds do not overlap.
+        parts = folds(self.examples.labels, min(FOLDS, units), seed=seed // FOLDS, groups=groups)
+        held = parts[seed % FOLDS % len(parts)]
+        mask = np.ones(len(self), dtype=bool)
+        mask[held] = False
+        return np.flatnonzero(mask), held
+
+    def fold(self, seed: int) -> tuple[TrainView, Examples]:
+        """The view without the validation examples of `seed`, and those examples."""
+        train, held = self.fold_index(seed)
+        return self.take(train), self.examples.take(held)
+
+    def sample(self, size: int, seed: int) -> TrainView:
+        """A stratified sample of `size` of the labelled examples (all of them where `size` is larger)."""
+        return self if size >= len(self) else self.take(stratified_sample(self.examples.labels, size, seed=seed))

@@ -1,0 +1,212 @@
+"""A trial: one source, one strategy, one set of hyper-parameters, one seed, executed on a TrainView."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import source as sources
+from headstart import strategy as strategies
+from headstart.budget import Budget
+from headstart.errors import HeadstartError
+from headstart.machine import Meter
+from headstart.predictor import Predictor
+from headstart.strategy import Bench, Side
+from headstart.target.inputs import Inputs
+from headstart.target.view import TrainView
+
+Phase = Literal["search", "final", "label value", "ship"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a trial is, before it is run.
+
+    Args:
+        episode: which of the target's episodes it belongs to.
+        phase: `search`: trained without the fold of its seed, predicts that fold; `final`: trained on everything that
+            may be trained on, predicts the sealed inputs; `label value`: as final, on fewer labels; `ship`: trained
+            on everything, predicts nothing.
+        source: a source's name.
+        strategy: a strategy's name.
+        parameters: its hyper-parameters.
+        seed: everything random.
+        labels: number of labelled examples to train on; None: all.
+    """
+
+    episode: str
+    phase: Phase
+    source: str
+    strategy: str
+    parameters: dict[str, Any]
+    seed: int = 0
+    labels: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `Spec(**document)` gives it back."""
+        return dict(vars(self))
+
+    @property
+    def key(self) -> str:
+        """A digest by which the ledger knows the trial."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def setting(self) -> str:
+        """Source, strategy and hyper-parameters as one string: what several seeds have in common."""
+        return json.dumps([self.source, self.strategy, self.parameters], sort_keys=True)
+
+    def words(self) -> str:
+        """As a person reads it."""
+        short = sources.find(self.source).card.short if self.source != "scratch" else ""
+        return f"{self.strategy} on {short}" if short and self.strategy != "scratch" else short or self.strategy
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a trial.
+
+    Args:
+        spec: the trial.
+        side: transfer or baseline.
+        status: `ok` or `failed`.
+        log_probabilities: (N, C) float32 of the fold (search) or of the sealed inputs (final); None when it failed.
+        labels: (N,) int64 of the fold; None in other phases, because sealed labels are judge's.
+        wall: seconds, as measured.
+        saved: seconds of features that the store had and that would have been needed.
+        cpu: CPU seconds of the process.
+        memory_mb: highest resident memory.
+        predict_seconds: wall seconds to predict the N inputs, features included wherever they came from.
+        computed: features computed, and `compute_seconds` what that took; the plan learns the machine's speed from it.
+        model_parameters: numbers in the predictor.
+        flops: floating-point operations to predict one example, where known.
+        error: why it failed.
+    """
+
+    spec: Spec
+    side: Side
+    status: Literal["ok", "failed"]
+    log_probabilities: NDArray[np.float32] | None = None
+    labels: NDArray[np.int64] | None = None
+    wall: float = 0.0
+    saved: float = 0.0
+    cpu: float = 0.0
+    memory_mb: float = 0.0
+    predict_seconds: float = 0.0
+    computed: int = 0
+    compute_seconds: float = 0.0
+    model_parameters: int = 0
+    flops: float = 0.0
+    error: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds the trial would have taken with an empty store."""
+        return self.wall + self.saved
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; :meth:`from_json` gives it back."""
+        arrays = {"log_probabilities": self.log_probabilities, "labels": self.labels}
+        return {**vars(self), "spec": self.spec.to_json(), **{k: encode(v) for k, v in arrays.items()}}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Result:
+        """The inverse of :meth:`to_json`."""
+        arrays = {key: decode(document[key]) for key in ("log_probabilities", "labels")}
+        return cls(**{**document, "spec": Spec(**document["spec"]), **arrays})
+
+
+def encode(array: NDArray[Any] | None) -> dict[str, Any] | None:
+    """An array as JSON, exactly: type, shape, and compressed bytes in base 64."""
+    if array is None:
+        return None
+    data = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 6)).decode("ascii")
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "data": data}
+
+
+def decode(document: dict[str, Any] | None) -> Any:
+    """The inverse of :func:`encode`."""
+    if document is None:
+        return None
+    flat = np.frombuffer(zlib.decompress(base64.b64decode(document["data"])), dtype=document["dtype"])
+    return flat.reshape(document["shape"]).copy()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result, and the predictor behind it (None when the trial failed)."""
+
+    result: Result
+    predictor: Predictor | None = field(default=None, repr=False)
+
+
+def execute(
+    spec: Spec, view: TrainView, sealed: Inputs | None, *, budget: Budget, bench: Bench, keep: Path | None = None
+) -> Outcome:
+    """Run one trial.
+
+    Args:
+        spec: the trial.
+        view: the episode's view.
+        sealed: the episode's sealed inputs, for final trials.
+        budget: of this trial.
+        bench: device, store, progress.
+        keep: where to save the predictor before the result is returned; None: nowhere.
+
+    Returns:
+        The outcome. A trial that fails for a reason of its own (it diverged, a source is offline, memory ran out)
+        gives a failed result; a bug of ours is raised.
+    """
+    strategy = strategies.make(spec.strategy, spec.parameters)
+    try:
+        with Meter() as meter:
+            source = sources.find(spec.source)
+            if spec.phase == "search":
+                train, held = view.fold(spec.seed)
+                asked: Inputs | None = held.inputs
+                labels: NDArray[np.int64] | None = held.labels
+            else:
+                train, asked, labels = view.training(), sealed, None
+            if spec.labels is not None:
+                train = train.sample(spec.labels, spec.seed)
+            predictor = strategy(source, train, budget=budget, seed=spec.seed, bench=bench)
+            before = replace(bench.tally)
+            log_probabilities, elapsed = None, 0.0
+            if asked is not None:
+                with Meter() as predicting:
+                    vectors = bench.features(predictor.body, asked, source.card.short)
+                    log_probabilities = predictor.log_probabilities(vectors)
+                elapsed = predicting.spent().wall + bench.tally.saved - before.saved
+            if keep is not None:
+                predictor.save(keep)
+        spent = meter.spent()
+    except (HeadstartError, MemoryError) as error:
+        words = str(error) or type(error).__name__
+        return Outcome(Result(spec, strategy.side, "failed", wall=meter.spent().wall, error=words))
+    tally = bench.tally
+    tensors = predictor.body.tensors().values()
+    result = Result(
+        spec,
+        strategy.side,
+        "ok",
+        log_probabilities=log_probabilities,
+        labels=labels,
+        wall=spent.wall,
+        saved=tally.saved,
+        cpu=spent.cpu,
+        memory_mb=spent.memory_mb,
+        predict_seconds=elapsed,
+        computed=tally.computed if predictor.body.space() is not None else 0,
+        compute_seconds=tally.seconds,
+        model_parameters=sum(t.numel() for t in tensors) + sum(a.size for a in predictor.head.arrays().values()),
+        flops=source.card.flops,
+    )
+    return Outcome(result, predictor)

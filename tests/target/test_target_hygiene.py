@@ -1,0 +1,210 @@
+"""Copies are found and pictures that merely look alike are not; what is done about them."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from headstart.target.hygiene import Record, examine, near_duplicates, perceptual_hash, record
+from headstart.target.inputs import ArrayInputs
+from headstart.target.readers import load_target
+
+pytestmark = pytest.mark.fast
+
+Photos = Callable[..., Path]
+Picture = Callable[..., Image.Image]
+
+
+def jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return Image.open(stream)
+
+
+def pairs(pictures: list[Image.Image]) -> list[tuple[int, int]]:
+    found, whole = near_duplicates(examine(ArrayInputs(pictures)))
+    assert whole
+    return found
+
+
+def test_reencoded_and_resized_copies_are_found(picture: Picture) -> None:
+    original = picture(1, 200)
+    copies = [jpeg(original, 30), jpeg(original, 90), original.resize((97, 103)), original.resize((400, 400))]
+    others = [picture(seed, 200) for seed in range(2, 60)]
+    assert pairs([original, *copies, *others]) == [(i, j) for i in range(5) for j in range(i + 1, 5)]
+
+
+def test_a_brighter_copy_is_found(picture: Picture) -> None:
+    original = picture(1, 100).point(lambda value: value // 2)
+    brighter = original.point(lambda value: int(value * 1.2 + 6))
+    assert pairs([original, brighter]) == [(0, 1)]
+
+
+def test_a_slightly_cropped_photo_is_found_among_others(picture: Picture) -> None:
+    originals = [picture(seed, 200) for seed in range(40)]
+    cropped = [original.crop((4, 6, 198, 200)) for original in originals[:5]]
+    assert pairs(originals + cropped) == [(i, 40 + i) for i in range(5)]
+
+
+def test_a_cropped_drawing_is_not_put_to_the_test_for_photos() -> None:
+    drawing = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(drawing).ellipse((30, 60, 150, 190), outline="black", width=6)
+    assert not record(drawing, "x").detailed
+    assert pairs([drawing, drawing.crop((10, 10, 200, 200))]) == []
+
+
+def test_clock_faces_are_not_copies() -> None:
+    faces = []
+    for minute in range(60):
+        face = Image.new("RGB", (128, 128), "white")
+        draw = ImageDraw.Draw(face)
+        draw.ellipse((10, 10, 118, 118), outline="black", width=4)
+        angle = np.deg2rad(minute * 30)
+        draw.line((64, 64, 64 + 30 * np.sin(angle), 64 - 30 * np.cos(angle)), fill="black", width=4)
+        faces.append(face)
+    assert pairs(faces[:12]) == []
+    assert pairs([faces[0], faces[0].resize((96, 96))]) == [(0, 1)]
+
+
+def test_the_same_shape_in_another_colour_is_no_copy() -> None:
+    discs = []
+    for colour in ("red", "green", "blue", "orange"):
+        disc = Image.new("RGB", (64, 64), "white")
+        ImageDraw.Draw(disc).ellipse((8, 20, 50, 60), fill=colour)
+        discs.append(disc)
+    assert pairs(discs) == []
+
+
+def test_blank_pictures_are_not_compared() -> None:
+    rng = np.random.default_rng(0)
+    blank = [Image.fromarray(rng.integers(250, 254, (64, 64, 3), dtype=np.uint8)) for _ in range(50)]
+    assert pairs(blank) == []
+
+
+def test_digits_are_not_copies() -> None:
+    from sklearn.datasets import load_digits
+
+    images = np.round(load_digits().images[:600] * (255 / 16)).astype(np.uint8)
+    assert pairs(list(images)) == []
+
+
+def test_the_hash_is_stable() -> None:
+    ramp = np.broadcast_to(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], (32, 32, 3))
+    value = perceptual_hash(ramp)
+    assert 0 < value < 2**63
+    # A ramp from left to right has only horizontal frequencies: the first row of bits, without the mean.
+    assert value & (2**56 - 1) == perceptual_hash(np.ascontiguousarray(ramp)) & (2**56 - 1)
+    assert bin(value ^ perceptual_hash(255 - ramp)).count("1") > 5
+
+
+def test_a_copy_is_found_among_twenty_thousand() -> None:
+    rng = np.random.default_rng(0)
+    thumbnails = rng.integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
+    hashes = rng.integers(0, 2**63, 20_000)
+    records = [Record(None, str(i), int(h), thumbnails[i % 64]) for i, h in enumerate(hashes)]
+    records[19_999] = Record(None, "copy", int(hashes[5]) ^ 0b111, thumbnails[5])
+    found, whole = near_duplicates(records)
+    assert whole
+    assert (5, 19_999) in found
+
+
+def test_examine_decodes_once_and_keeps_little() -> None:
+    class Counting(ArrayInputs):
+        alive, most, opened = 0, 0, 0
+        lock = threading.Lock()
+
+        def preview(self, i: int, at_least: int) -> Image.Image:
+            with self.lock:
+                self.opened += 1
+            return super().preview(i, at_least)
+
+    rng = np.random.default_rng(0)
+    inputs = Counting(rng.integers(0, 256, (300, 16, 16, 3), dtype=np.uint8))
+    told: list[tuple[int, int]] = []
+    records = examine(inputs, threads=4, progress=lambda done, total: told.append((done, total)))
+    assert inputs.opened == 300
+    assert told == [(256, 300), (300, 300)]
+    assert [r.digest for r in records] == [inputs.digest(i) for i in range(300)]
+    assert all(r.thumbnail is not None and r.thumbnail.nbytes == 3072 for r in records)
+
+
+def test_a_record_does_not_depend_on_where_it_was_made(picture: Picture) -> None:
+    one, other = record(picture(3), "x"), record(picture(3), "x")
+    assert one.hash == other.hash
+    assert np.array_equal(one.thumbnail, other.thumbnail)
+
+
+def test_exact_copies_with_one_label_are_kept_once(photos: Photos) -> None:
+    root = photos(ant=4, bee=4)
+    shutil.copy(root / "ant" / "000.png", root / "ant" / "copy.png")
+    target = load_target(root)
+    assert target.n_examples == 8
+    assert target.hygiene.exact_duplicates == ((os.path.join("ant", "000.png"), os.path.join("ant", "copy.png")),)
+    assert any("1 exact copy" in said for said in target.hygiene.warnings)
+
+
+def test_one_picture_under_two_labels_is_not_trained_on(photos: Photos) -> None:
+    root = photos(ant=4, bee=4)
+    shutil.copy(root / "ant" / "000.png", root / "bee" / "copy.png")
+    target = load_target(root)
+    assert target.n_examples == 7
+    assert target.hygiene.conflicting == ((os.path.join("ant", "000.png"), os.path.join("bee", "copy.png")),)
+    inputs = target.everything.examples.inputs
+    assert not {inputs.name(i) for i in range(7)} & set(target.hygiene.conflicting[0])
+
+
+def test_near_copies_stay_on_one_side_of_a_split_made_here(photos: Photos) -> None:
+    root = photos(ant=64, bee=64)
+    for number in range(20):
+        with Image.open(root / "ant" / f"{number:03}.png") as picture:
+            picture.resize((60, 60)).save(root / "ant" / f"copy{number:03}.png")
+    target = load_target(root)
+    assert target.split == "made"
+    assert target.n_examples == 148
+    assert len(target.hygiene.near_duplicates) == 20
+    assert target.hygiene.across_splits == ()
+    assert target.hygiene.duplicates_were == "moved"
+    seal = target.episodes[0].seal.inputs
+    sealed = {seal.name(i) for i in range(len(seal))}
+    for one, other in target.hygiene.near_duplicates:
+        assert (one in sealed) == (other in sealed)
+    for seed in range(5):
+        view, held = target.everything.fold(seed)
+        assert not set(view.examples.groups) & set(held.groups)
+
+
+def test_copies_across_a_given_split_are_reported_and_left(photos: Photos) -> None:
+    root = photos("photos/train", ant=5, bee=5).parent
+    photos("photos/test", ant=4, bee=4)
+    shutil.copy(root / "train" / "ant" / "000.png", root / "test" / "ant" / "same.png")
+    with Image.open(root / "train" / "bee" / "001.png") as picture:
+        picture.resize((80, 80)).save(root / "test" / "bee" / "near.png")
+    target = load_target(root)
+    assert (target.n_train, target.n_test) == (10, 10)
+    assert target.hygiene.duplicates_were == "reported"
+    assert set(target.hygiene.across_splits) == {
+        (os.path.join("test", "ant", "same.png"), os.path.join("train", "ant", "000.png"), "exact"),
+        (os.path.join("test", "bee", "near.png"), os.path.join("train", "bee", "001.png"), "near"),
+    }
+    assert any(said.startswith("2 pairs of copies across the given split") for said in target.hygiene.warnings)
+
+
+def test_a_conflict_across_a_given_split_leaves_the_test_example(photos: Photos) -> None:
+    root = photos("photos/train", ant=5, bee=5).parent
+    photos("photos/test", ant=4, bee=4)
+    shutil.copy(root / "train" / "ant" / "000.png", root / "test" / "bee" / "other.png")
+    target = load_target(root)
+    assert (target.n_train, target.n_test) == (9, 9)
+    assert len(target.hygiene.conflicting) == 1
+
+
+def test_a_clean_target_says_nothing(photos: Photos) -> None:
+    assert load_target(photos(ant=64, bee=64)).hygiene.warnings == ()
