@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+_SHOWN = 20  # names in one message
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -116,6 +118,10 @@ def unknown(what: str, name: str, known: Iterable[str], *, next: str = "") -> Pr
     expected: one of finetune, probe
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
+    close = get_close_matches(name, names, n=_SHOWN)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return Problem(f"unknown {what} {name!r}{hint}", f"one of {', '.join(names)}", next)
+    if len(names) > _SHOWN:  # timm knows more than a thousand
+        expected = f"one of {len(names):,} names" + (f", such as {', '.join(close)}" if close else "")
+    else:
+        expected = f"one of {', '.join(names)}"
+    return Problem(f"unknown {what} {name!r}{hint}", expected, next)

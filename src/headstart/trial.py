@@ -86,6 +86,7 @@ class Result:
         memory_mb: highest resident memory.
         predict_seconds: wall seconds to predict the N inputs, features included wherever they came from.
         computed: features computed, and `compute_seconds` what that took; the plan learns the machine's speed from it.
+        prepare_seconds: what loading or compiling the network took.
         model_parameters: numbers in the predictor.
         flops: floating-point operations to predict one example, where known.
         error: why it failed.
@@ -103,9 +104,15 @@ class Result:
     predict_seconds: float = 0.0
     computed: int = 0
     compute_seconds: float = 0.0
+    prepare_seconds: float = 0.0
     model_parameters: int = 0
     flops: float = 0.0
     error: str = ""
+
+    @property
+    def own_seconds(self) -> float:
+        """Wall seconds without features, which are computed once and shared."""
+        return max(0.0, self.wall - self.compute_seconds - self.prepare_seconds)
 
     @property
     def seconds(self) -> float:
@@ -206,6 +213,7 @@ def execute(
         predict_seconds=elapsed,
         computed=tally.computed if predictor.body.space() is not None else 0,
         compute_seconds=tally.seconds,
+        prepare_seconds=tally.preparing,
         model_parameters=sum(t.numel() for t in tensors) + sum(a.size for a in predictor.head.arrays().values()),
         flops=source.card.flops,
     )

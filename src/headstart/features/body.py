@@ -46,6 +46,9 @@ class Body(ABC):
 
     width: int
 
+    def prepare(self, count: int) -> None:  # noqa: B027 - most bodies have nothing to prepare
+        """Load what is needed to compute `count` vectors, so that it is not counted as computing them."""
+
     @abstractmethod
     def compute(self, inputs: Inputs, index: NDArray[np.int64], progress: Progress | None = None) -> Forward:
         """Vectors for the inputs at `index`, in that order; `progress(done, total)` is called now and then."""
@@ -204,16 +207,17 @@ class NetworkBody(_PixelBody):
             self._ready = module.to(memory_format=torch.channels_last)
         return self._ready
 
-    def compute(self, inputs: Inputs, index: NDArray[np.int64], progress: Progress | None = None) -> Forward:
+    def prepare(self, count: int) -> None:
         """Through OpenVINO where the network is already compiled or the inputs are many, else through torch."""
         if self._compiled is None and self.revision is not None and self.device == "cpu":
             folder = compiled.place(self.architecture, self.revision, self.preprocessing.size)
             if folder.is_dir():
                 self._compiled = _loaded(folder)
-            elif len(index) >= COMPILE_FROM and not self._tried:
+            elif count >= COMPILE_FROM and not self._tried:
                 self._tried = True
                 self._compiled = compiled.convert(self.module, self.preprocessing.size, folder)
-        return super().compute(inputs, index, progress)
+        if self._compiled is None:
+            self.module  # noqa: B018 - loads it
 
     def forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, S, S, 3) uint8 to (B, D)."""

@@ -25,19 +25,26 @@ from headstart.files import cache_directory, new_directory
 log = logging.getLogger("headstart")
 
 TOLERANCE = 1e-3  # largest difference from torch, relative to the largest output
-_MODEL = "network.xml"
+_MODEL, _DIGEST = "network.xml", "sha256"
 
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def place(architecture: str, revision: str, size: int) -> Path:
     """The folder of the cache where the converted network lies, or would lie."""
-    state = json.dumps([architecture, revision, size, metadata.version("openvino"), 1])
+    state = json.dumps([architecture, revision, size, metadata.version("openvino"), 2])
     return cache_directory() / "compiled" / hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
 def load(folder: Path) -> Forward:
-    """A converted network as a function from (B, 3, S, S) to (B, D) float32."""
+    """A converted network as a function from (B, 3, S, S) to (B, D) float32.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: a file is damaged; OpenVINO itself would not notice a changed weight.
+    """
+    if (folder / _DIGEST).read_text(encoding="ascii") != _digest(folder):
+        raise ValueError("its digest is another")
     core = _openvino().Core()
     # f32: on processors with bf16 arithmetic OpenVINO would otherwise round to it, and say nothing.
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -82,6 +89,7 @@ def convert(module: Any, size: int, folder: Path) -> Forward | None:
             network.reshape([-1, 3, size, size])
         with new_directory(folder) as building:
             openvino.save_model(network, building / _MODEL, compress_to_fp16=False)
+            (building / _DIGEST).write_text(_digest(building), encoding="ascii")
         forward = load(folder)
         difference = float(np.abs(forward(example.numpy()) - expected).max() / np.abs(expected).max())
     except OSError as error:
@@ -95,6 +103,14 @@ def convert(module: Any, size: int, folder: Path) -> Forward | None:
         (folder / _MODEL).unlink(missing_ok=True)
         return None
     return forward
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over the network and its weights."""
+    state = hashlib.sha256()
+    for path in (folder / _MODEL, (folder / _MODEL).with_suffix(".bin")):
+        state.update(path.read_bytes())
+    return state.hexdigest()
 
 
 def _openvino() -> Any:

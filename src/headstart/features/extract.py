@@ -21,12 +21,14 @@ class Tally:
 
     Args:
         computed: vectors computed.
+        preparing: wall seconds spent on loading what computes them.
         seconds: wall seconds they took.
         recalled: vectors the store had.
         saved: wall seconds those took when they were computed.
     """
 
     computed: int = 0
+    preparing: float = 0.0
     seconds: float = 0.0
     recalled: int = 0
     saved: float = 0.0
@@ -61,6 +63,7 @@ def extract(
     tally = tally if tally is not None else Tally()
     space = body.space()
     if space is None:
+        _prepare(body, len(inputs), tally)
         began = time.perf_counter()
         forward = body.compute(inputs, np.arange(len(inputs)), progress)
         tally.seconds += time.perf_counter() - began
@@ -73,6 +76,8 @@ def extract(
     tally.recalled += int(found.sum())
     tally.saved += cost
     missing = np.flatnonzero(~found)
+    if len(missing):
+        _prepare(body, len(missing), tally)
     for start in range(0, len(missing), _CHUNK):
         rows = missing[start : start + _CHUNK]
 
@@ -89,6 +94,12 @@ def extract(
         vectors[rows] = forward.vectors
         shelf.put([keys[i] for i in rows], forward.vectors, took / len(rows))
     return vectors
+
+
+def _prepare(body: Body, count: int, tally: Tally) -> None:
+    began = time.perf_counter()
+    body.prepare(count)
+    tally.preparing += time.perf_counter() - began
 
 
 def _refuse(unreadable: dict[int, str], inputs: Inputs) -> None:

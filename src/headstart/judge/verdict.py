@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -159,18 +160,22 @@ class _OneRound:
     def n_test(self) -> int:
         return len(self.round.labels)
 
+    @cached_property
+    def correct(self) -> dict[Side, NDArray[np.bool_]]:
+        return {side: self.round.correct(side) for side in SIDES}
+
     def gain(self, only: NDArray[np.bool_] | slice = slice(None)) -> Estimate:
-        routes = [self.round.correct(side)[:, only] for side in SIDES]
+        routes = [self.correct[side][:, only] for side in SIDES]
         return bootstrap(routes, self.round.labels[only], self.metric, confidence=self.confidence, seed=self.seed)
 
     def score(self, side: Side) -> Score:
         return score_interval(
-            self.round.correct(side), self.round.labels, self.metric, confidence=self.confidence, seed=self.seed
+            self.correct[side], self.round.labels, self.metric, confidence=self.confidence, seed=self.seed
         )
 
     def class_gain(self, c: int, name: str) -> ClassGain:
         only = self.round.labels == c
-        transfer, baseline = (float(self.round.correct(side)[:, only].mean()) for side in SIDES)
+        transfer, baseline = (float(self.correct[side][:, only].mean()) for side in SIDES)
         estimate, low, high = self.gain(only)[:3]
         return ClassGain(
             name=name, n_test=int(only.sum()), transfer=transfer, baseline=baseline, gain=estimate, low=low, high=high
@@ -221,9 +226,10 @@ class _Rounds:
         sizes = [int(only.sum()) for _, only in parts]
         values = [t - b for t, b in zip(recalls["transfer"], recalls["baseline"], strict=True)]
         interval = self._interval(values, sizes, -1.0)
+        repeats = sum(len(r.labels) for r in self.rounds) / self.n_test
         return ClassGain(
             name=name,
-            n_test=round(interval.n_effective),
+            n_test=round(sum(sizes) / repeats),
             transfer=float(np.mean(recalls["transfer"])),
             baseline=float(np.mean(recalls["baseline"])),
             gain=interval.estimate,

@@ -104,6 +104,7 @@ class Predictor:
         return rows
 
     def _forward(self, inputs: Inputs, progress: Progress | None) -> tuple[NDArray[np.float32], dict[int, str]]:
+        self.body.prepare(len(inputs))
         forward = self.body.compute(inputs, np.arange(len(inputs)), progress)
         return np.exp(self.log_probabilities(forward.vectors)), forward.unreadable
 

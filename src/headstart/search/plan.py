@@ -28,6 +28,7 @@ from headstart.trial import Phase, Result, Spec
 SIDES: tuple[Side, Side] = ("baseline", "transfer")
 SEEDS = 5
 SHARES = (0.25, 0.5)  # of the labels, for label value
+PREPARING = 4.0  # seconds to load a network and compile it
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
 
 
@@ -161,7 +162,7 @@ class Plan:
             standing = table.get(result.spec.setting)
             if standing is None or result.spec.phase != "search":
                 continue
-            standing.seconds.append(max(0.0, result.wall - result.compute_seconds))
+            standing.seconds.append(result.own_seconds)
             if result.status == "ok":
                 standing.scores[result.spec.seed] = scores[result.spec.key]
             else:
@@ -194,10 +195,20 @@ class Plan:
                 predicted = self._predict(setting, results, standings, speed, self.examples)
                 # Should it lead, it needs a final trial as well.
                 reserve = sum(reserves.values()) - reserves[side] + max(reserves[side], predicted) + OVERHEAD
-                # The first trial of a side is run whatever it costs: without it there is nothing to compare.
-                if predicted <= left - reserve or not counts[side]:
+                if predicted <= left - reserve or self._indispensable(setting, standings, counts):
                     return setting.spec(self.episode, "search", seed), predicted
         return None
+
+    def _indispensable(self, setting: Setting, standings: dict[str, Standing], counts: dict[Side, int]) -> bool:
+        """Whether a trial is run whatever it costs.
+
+        Without one of each side there is nothing to compare; and a transfer route that only beat the majority class
+        because the classical baselines had no time would prove nothing.
+        """
+        if not counts[setting.side]:
+            return True
+        first = setting.rank == 0 and not standings[setting.key].tried
+        return setting.side == "baseline" and first and not setting.strategy.needs.gradients
 
     def _wishes(
         self, standings: dict[str, Standing], side: Side, speed: Speed, results: Sequence[Result]
@@ -270,7 +281,7 @@ class Plan:
         predicted = setting.strategy.seconds(card, examples, self.classes, speed.rate)
         predicted *= speed.factor(setting.strategy.name)
         if setting.side == "transfer" and not any(r.spec.source == card.name for r in results):
-            predicted += self.examples * card.flops / speed.rate
+            predicted += PREPARING + self.examples * card.flops / speed.rate
         return predicted
 
     def _sealed_seconds(self, setting: Setting, results: Sequence[Result], speed: Speed) -> float:
@@ -309,7 +320,7 @@ class Speed:
                 continue
             examples = (FOLDS - 1) * len(result.labels)
             expected = setting.strategy.seconds(setting.card, examples, result.log_probabilities.shape[1], self.rate)  # type: ignore[union-attr]
-            actual = max(1e-3, result.wall - result.compute_seconds)
+            actual = max(1e-3, result.own_seconds)
             self._ratios.setdefault(result.spec.strategy, []).append(actual / expected)
 
     def factor(self, strategy: str) -> float:

@@ -212,10 +212,13 @@ class _Runner:
             total = len(episodes[0].view) + len(episodes[0].seal)
             if seconds is None or total <= able or self.target.split == "cross-fit":
                 return episodes
-            share = max(able, 40 * len(self.target.classes)) / total
-            if share >= 1:
+            # Labels to learn from are worth more than examples to judge on, up to a point.
+            train, test = len(episodes[0].view), len(episodes[0].seal)
+            able = max(able, 40 * len(self.target.classes), 500)
+            train = min(train, max(able - test, round(0.7 * able)))
+            test = min(test, max(able - train, round(0.3 * able)))
+            if train + test >= total:
                 return episodes
-            train, test = round(share * len(episodes[0].view)), round(share * len(episodes[0].seal))
             why = (
                 f"A budget of {self.options.budget} allows about {train + test:,} of {total:,} examples: a random "
                 f"sample of {train:,} to learn from and {test:,} to be judged on was used. A longer --budget uses more."

@@ -90,15 +90,28 @@ def build(name: str, seed: int = 0) -> nn.Module:
         return module
 
 
+def checkpoint(name: str) -> Any:
+    """What timm has on record of `ARCHITECTURE` or `ARCHITECTURE.TAG`.
+
+    Raises:
+        SourceError: timm knows no such architecture, or no such tag of it.
+    """
+    import timm
+
+    base = name.partition(".")[0]
+    if not timm.is_model(base):
+        raise SourceError(unknown("architecture", name, [SMALL_CNN, *timm.list_models()]))
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise SourceError(unknown("timm checkpoint", name, timm.list_pretrained(base))) from error
+
+
 def preprocessing(name: str) -> Preprocessing:
     """The preprocessing an architecture was designed for."""
     if name == SMALL_CNN:
         return Preprocessing(size=64, squash=True, interpolation="bilinear")
-    import timm
-
-    config: Any = timm.get_pretrained_cfg(name)
-    if config is None:
-        raise SourceError(unknown("architecture", name, [SMALL_CNN, *timm.list_models()]))
+    config = checkpoint(name)
     return Preprocessing(
         size=config.input_size[-1],
         crop=config.crop_pct or 0.875,

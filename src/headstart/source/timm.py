@@ -39,13 +39,9 @@ class TimmSource:
     @functools.cached_property
     def card(self) -> SourceCard:
         """Its card, from timm's own record of the checkpoint."""
-        import timm
-
         from headstart.source import architecture
 
-        config: Any = timm.get_pretrained_cfg(self._name)
-        if config is None:
-            raise SourceError(Problem(f"timm:{self._name}: timm has no such checkpoint", "a tag timm lists"))
+        config = architecture.checkpoint(self._name)
         preprocessing = architecture.preprocessing(self._name)
         base = self._name.partition(".")[0]
         parameters, features, flops = architecture.measure(base, preprocessing.size)

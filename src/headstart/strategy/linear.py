@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.predictor import KernelHead, LinearHead
+from headstart.predictor.calibration import fit_temperature
 from headstart.predictor.heads import gaussian
 
 Floats = NDArray[np.float32]
@@ -18,13 +19,18 @@ _BLOCK = 8192  # rows whose float64 copy is held at once
 
 
 def standardise(X: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation per feature, (D,) each; a constant feature gets a deviation of 1."""
+    """Mean and standard deviation per feature, (D,) each.
+
+    No deviation is smaller than a tenth of the root mean square of all: a feature that is all but constant in a few
+    training examples would otherwise outweigh all others in the first example where it is not.
+    """
     mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
     total = np.zeros(X.shape[1])
     for start in range(0, len(X), _BLOCK):
         total += ((X[start : start + _BLOCK] - mean).astype(np.float64) ** 2).sum(axis=0)
     scale = np.sqrt(total / max(1, len(X)))
-    return mean, np.where(scale > 1e-6 * max(1e-30, scale.max(initial=0.0)), scale, 1.0).astype(np.float32)
+    floor = 0.1 * float(np.sqrt((scale**2).mean())) if len(scale) else 0.0
+    return mean, np.maximum(scale, floor or 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,17 @@ class Ridge:
     head: LinearHead
     penalty: float
     left_out: Floats
+
+    def as_logits(self, y: Labels) -> LinearHead:
+        """The head, scaled so that the leave-one-out scores are likely as logits.
+
+        Ridge scores lie near -1 and +1; under a softmax they would be far too timid.
+
+        Args:
+            y: (N,) int64, the labels it was fitted on.
+        """
+        scale = np.float32(1.0 / fit_temperature(self.left_out, y))
+        return LinearHead(self.head.weight * scale, self.head.bias * scale)
 
 
 def ridge(X: Floats, y: Labels, classes: int) -> Ridge:
@@ -124,6 +141,11 @@ def logistic(X: Floats, y: Labels, classes: int, C: float, *, seed: int = 0) -> 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    if len(present := np.unique(y)) == 1:
+        return LinearHead(
+            np.zeros((classes, X.shape[1]), dtype=np.float32),
+            np.where(np.arange(classes) == present[0], 0.0, -1e4).astype(np.float32),
+        )
     mean, scale = standardise(X)
     model = LogisticRegression(C=C, max_iter=300, tol=1e-3, random_state=seed)
     with warnings.catch_warnings():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -91,7 +90,7 @@ def fit(
         module,
         Classification(smoothing),
         pictures.training,
-        math.ceil(len(fitted) / batch),
+        len(pictures.cuts()),
         plan,
         trainable,
         budget=budget,

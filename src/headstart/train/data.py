@@ -79,6 +79,13 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def cuts(self) -> list[int]:
+        """Where each training batch begins. A last batch of one breaks batch norm; it joins the batch before."""
+        cuts = list(range(0, len(self), self.batch))
+        if len(cuts) > 1 and len(self) - cuts[-1] == 1:
+            cuts.pop()
+        return cuts
+
     def _pictures(self, index: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if self._kept is not None:
             for i in index:
@@ -103,10 +110,7 @@ class Pictures:
     def training(self, seed: int) -> Iterator[Batch]:
         """One epoch in an order and with an augmentation drawn from `seed` (uses torch's global random state)."""
         order = np.random.default_rng(seed).permutation(len(self))
-        # A last batch of one example breaks batch norm; it joins the batch before.
-        cuts = list(range(0, len(order), self.batch))
-        if len(cuts) > 1 and len(order) - cuts[-1] == 1:
-            cuts.pop()
+        cuts = self.cuts()
         change = self.augmentation.transform(self.how.size) if self.augmentation is not None else None
         stream = self._pictures(order)
         for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):

@@ -73,4 +73,4 @@ class Classical:
         X = bench.features(body, view.examples.inputs, self.features)
         if self.machine == "svm":
             return Predictor(view.classes, body, linear.kernel_machine(X, y, classes, self.C))
-        return Predictor(view.classes, body, linear.ridge(X, y, classes).head)
+        return Predictor(view.classes, body, linear.ridge(X, y, classes).as_logits(y))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from headstart import machine
 from headstart.budget import Budget
 from headstart.features import NetworkBody
-from headstart.predictor import LinearHead, Predictor
+from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear
 from headstart.strategy.contract import TRAINING_RATE, Adapt, Bench, Needs, Side
@@ -82,17 +80,5 @@ class Finetune:
             seed=seed,
             bench=bench,
             words=f"finetune {card.short}",
-            start=_as_logits(probe, view.examples.labels),
+            start=probe.as_logits(view.examples.labels),
         )
-
-
-def _as_logits(probe: linear.Ridge, labels: np.ndarray) -> LinearHead:
-    """The ridge head, scaled so that its leave-one-out scores are likely as logits.
-
-    Ridge scores lie near -1 and +1; taken as logits they are far too timid, and the first steps of training would
-    only stretch the head.
-    """
-    from headstart.predictor.calibration import fit_temperature
-
-    scale = np.float32(1.0 / fit_temperature(probe.left_out, labels))
-    return LinearHead(probe.head.weight * scale, probe.head.bias * scale)

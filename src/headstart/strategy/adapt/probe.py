@@ -56,5 +56,5 @@ class Probe:
         X = bench.features(body, view.examples.inputs, source.card.short)
         y, classes = view.examples.labels, len(view.classes)
         if self.head == "ridge":
-            return Predictor(view.classes, body, linear.ridge(X, y, classes).head)
+            return Predictor(view.classes, body, linear.ridge(X, y, classes).as_logits(y))
         return Predictor(view.classes, body, linear.logistic(X, y, classes, self.C or 1.0, seed=seed))

@@ -1,0 +1,110 @@
+"""Links between pages lead somewhere, the reference is made from the code, and a stale page is named."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytestmark = pytest.mark.fast
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "changelog.d").glob("*.md")])
+
+
+@pytest.fixture
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        goal = (page.parent / path).resolve() if path else page
+        assert goal.is_relative_to(ROOT), target
+        assert goal.exists(), target
+        if anchor:
+            assert anchor in anchors(goal), target
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    decisions = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    pages = [page for page in PAGES if page.is_relative_to(ROOT / "docs") and page.name != "README.md"]
+    assert len(pages) > 10
+    for page in pages:
+        if page.parent.name == "decisions":
+            assert f"({page.name})" in decisions
+        else:
+            assert f"({page.relative_to(ROOT / 'docs').as_posix()})" in index
+
+
+def test_the_schema_page_has_every_field_of_every_part(generate):
+    from headstart.judge import evidence
+
+    page = generate.evidence_page()
+    parts = [kind for kind in vars(evidence).values() if isinstance(kind, type) and issubclass(kind, evidence._Part)]
+    parts = [kind for kind in parts if kind.model_fields]
+    assert len(parts) > 8
+    for part in parts:
+        table = page[page.index(f"## {part.__name__}\n") :].split("\n## ")[0]
+        for name, field in part.model_fields.items():
+            assert f"\n| `{field.alias or name}` |" in table, (part.__name__, name)
+
+
+def test_a_docstring_becomes_markdown(generate):
+    text = generate.markdown(
+        """Do it, see :func:`~a.b`.
+
+        >>> 1 + 1
+        2
+
+        Args:
+            first: the one
+                that goes on.
+            second: another.
+
+        Returns:
+            A number: two.
+
+        Raises:
+            InputError: it is wrong.
+        """
+    )
+    assert text == (
+        "Do it, see `a.b`.\n\n```python\n>>> 1 + 1\n2\n```\n\nArgs:\n\n- `first`: the one that goes on.\n"
+        "- `second`: another.\n\nReturns:\n\n- A number: two.\n\nRaises:\n\n- `InputError`: it is wrong.\n"
+    )
+
+
+def test_check_names_the_stale_page_and_writes_nothing(generate, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "docs" / "reference"
+    monkeypatch.setattr(generate, "REFERENCE", folder)
+    monkeypatch.setattr(generate, "PAGES", {"one.md": lambda: "1\n", "two.md": lambda: "2\n"})
+    folder.parent.mkdir()
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+    (folder / "two.md").write_text("old\n", encoding="utf-8")
+    assert generate.main(["--check"]) == 1
+    message = capsys.readouterr().err
+    assert "two.md" in message
+    assert "one.md" not in message
+    assert "make docs" in message
+    assert (folder / "two.md").read_text(encoding="utf-8") == "old\n"
