@@ -96,7 +96,8 @@ def convert(module: Any, size: int, folder: Path) -> Forward | None:
         log.warning("the compiled network is not kept (%s); torch is used", error)
         return None
     except Exception as error:  # converters fail in many ways, and torch is always there
-        log.warning("the network cannot be compiled (%s); torch is used", str(error).splitlines()[0][:200])
+        why = str(error).partition("\n")[0][:200] or type(error).__name__
+        log.warning("the network cannot be compiled (%s); torch is used", why)
         return None
     if difference > TOLERANCE:
         log.warning("the compiled network differs from torch by %.1e (relative); torch is used", difference)

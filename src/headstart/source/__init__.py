@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from headstart.errors import Problem, SourceError, unknown
 from headstart.source.bundled import CARDS as BUNDLED
@@ -10,15 +10,42 @@ from headstart.source.bundled import BundledSource
 from headstart.source.card import Preprocessing, Source, SourceCard
 from headstart.source.scratch import NothingSource, ScratchSource
 
-__all__ = ["BUNDLED", "Preprocessing", "Source", "SourceCard", "cards", "find"]
+__all__ = ["BUNDLED", "Preprocessing", "Source", "SourceCard", "cards", "find", "register"]
+
+_KINDS = ("bundled", "scratch", "timm")
+_REGISTERED: dict[str, Callable[[str], Source]] = {}
+
+
+def register(kind: str, make: Callable[[str], Source] | None) -> Callable[[str], Source] | None:
+    """Make sources of your own findable as `KIND:NAME`.
+
+    A source's card must be called by that full name. If its network is neither `small_cnn` nor an architecture of
+    timm, :func:`headstart.source.architecture.register` it as well, so that a saved model can be loaded again.
+
+    Args:
+        kind: the word before the colon; registering it again replaces what stood there.
+        make: gives the source called NAME, and raises SourceError where there is none; None: forget the kind.
+
+    Returns:
+        What was registered before, or None.
+
+    Raises:
+        ValueError: the kind is one of headstart's own, or empty, or holds a colon.
+    """
+    if kind in _KINDS or not kind or ":" in kind:
+        raise ValueError(f"{kind!r} cannot be a kind of source; bundled, scratch and timm are taken")
+    before = _REGISTERED.pop(kind, None)
+    if make is not None:
+        _REGISTERED[kind] = make
+    return before
 
 
 def find(name: str) -> Source:
     """The source called `name`.
 
     Args:
-        name: `bundled:NAME` (or just NAME), `timm:NAME`, `timm:NAME@FILE`, `scratch`, `scratch:small_cnn` or
-            `scratch:TIMM_NAME`.
+        name: `bundled:NAME` (or just NAME), `timm:NAME`, `timm:NAME@FILE`, `scratch`, `scratch:small_cnn`,
+            `scratch:TIMM_NAME`, or `KIND:NAME` of a kind that was registered.
 
     Raises:
         SourceError: nobody knows the name.
@@ -44,9 +71,9 @@ def find(name: str) -> Source:
         from headstart.source.timm import TimmSource
 
         return TimmSource(rest)
-    raise SourceError(
-        Problem(f"unknown kind of source {kind!r} in {name!r}", "bundled:, timm: or scratch:", "headstart sources")
-    )
+    if kind in _REGISTERED:
+        return _REGISTERED[kind](rest)
+    raise SourceError(unknown("kind of source", kind, [*_KINDS, *_REGISTERED], next="headstart sources"))
 
 
 def cards(names: Iterable[str]) -> list[SourceCard]:

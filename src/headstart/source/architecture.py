@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,18 @@ from headstart.errors import SourceError, unknown
 from headstart.source.card import Preprocessing
 
 SMALL_CNN = "small_cnn"
+
+_REGISTERED: dict[str, Callable[[], nn.Module]] = {}
+
+
+def register(name: str, make: Callable[[], nn.Module]) -> None:
+    """Make an architecture of your own known to :func:`build`, and so to saved models.
+
+    Args:
+        name: what a source's card calls it; registering it again replaces what stood there.
+        make: a network with random weights and no classification head, that keeps timm's contract.
+    """
+    _REGISTERED[name] = make
 
 
 class SmallCNN(nn.Module):
@@ -72,7 +85,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
     """A network with random weights and no classification head.
 
     Args:
-        name: `small_cnn` or a timm architecture name.
+        name: `small_cnn`, a timm architecture name, or a registered one.
         seed: initialises the weights; the global random state is left as it was.
 
     Raises:
@@ -82,6 +95,8 @@ def build(name: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         if name == SMALL_CNN:
             return SmallCNN()
+        if name in _REGISTERED:
+            return _REGISTERED[name]()
         import timm
 
         if not timm.is_model(name.partition(".")[0]):

@@ -31,7 +31,7 @@ def read(path: Path) -> StateDict:
     except Exception as error:
         raise SourceError(
             Problem(
-                f"the weights at {path} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}",
+                f"the weights at {path} cannot be read: {type(error).__name__}{_first_line(error)}",
                 "a .safetensors file or a torch checkpoint that holds tensors only",
             )
         ) from error
@@ -41,6 +41,11 @@ def read(path: Path) -> StateDict:
     if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise SourceError(Problem(f"{path} does not hold a state dict", "names mapped to tensors"))
     return dict(loaded)
+
+
+def _first_line(error: Exception) -> str:
+    """`: ` and the first line of what `error` says, or nothing where it says nothing."""
+    return f": {str(error).splitlines()[0]}" if str(error) else ""
 
 
 def load(module: nn.Module, state: StateDict, what: str, *, without: tuple[str, ...] = ()) -> None:

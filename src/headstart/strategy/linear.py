@@ -184,7 +184,7 @@ def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:
         if positive.all() or not positive.any():
             bias[c] = 1.0 if positive.all() else -1e4
             continue
-        machine = SVC(C=C, kernel="precomputed").fit(K, positive)
+        machine = SVC(C=C, kernel="precomputed", random_state=0).fit(K, positive)
         coefficients[machine.support_, c] = machine.dual_coef_[0]
         bias[c] = machine.intercept_[0]
     used = np.flatnonzero(np.abs(coefficients).sum(axis=1) > 0)
