@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from headstart.budget import Budget
 from headstart.errors import OptionError, Problem
@@ -75,7 +77,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             SourceError: nobody knows the source.
             OptionError: the strategy or a hyper-parameter is wrong, or the two do not fit.
             TargetError: a picture cannot be read.
-            ValueError: X and y differ in length, or y has a single class.
+            ValueError: X and y differ in length, y has a single class, or y is continuous or not one-dimensional.
         """
         source, kind = find_source(self.source), find_strategy(self.strategy)
         if lacking := kind.needs.lacking(source.card):
@@ -83,11 +85,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             strategy = kind(**(self.parameters or {}))
         except TypeError as error:
-            known = ", ".join(kind.__dataclass_fields__) or "none"
+            known = ", ".join(field.name for field in fields(kind)) or "none"
             raise OptionError(Problem(f"parameters of {self.strategy!r}: {error}", f"some of: {known}")) from error
-        inputs, labels = as_inputs(X), np.asarray(y)
-        if labels.ndim != 1 or len(inputs) != len(labels):
-            raise ValueError(f"{len(inputs)} pictures in X but labels of shape {labels.shape} in y")
+        inputs, labels = as_inputs(X), column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        if len(inputs) != len(labels):
+            raise ValueError(f"{len(inputs)} pictures in X but {len(labels)} labels in y")
         self.classes_, encoded = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"the classifier needs two classes or more; y holds {len(self.classes_)} class")
@@ -111,7 +114,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable label of each picture, (N,); as :meth:`predict_proba` otherwise."""
-        predicted: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        positions = self.predict_proba(X).argmax(axis=1)
+        predicted: NDArray[Any] = self.classes_[positions]
         return predicted
 
     def __sklearn_tags__(self) -> Tags:

@@ -89,6 +89,7 @@ class Result:
         prepare_seconds: what loading or compiling the network took.
         model_parameters: numbers in the predictor.
         flops: floating-point operations to predict one example, where known.
+        note: what a reader of the leaderboard should know.
         error: why it failed.
     """
 
@@ -107,6 +108,7 @@ class Result:
     prepare_seconds: float = 0.0
     model_parameters: int = 0
     flops: float = 0.0
+    note: str = ""
     error: str = ""
 
     @property
@@ -216,5 +218,13 @@ def execute(
         prepare_seconds=tally.preparing,
         model_parameters=sum(t.numel() for t in tensors) + sum(a.size for a in predictor.head.arrays().values()),
         flops=source.card.flops,
+        note=_note(predictor),
     )
     return Outcome(result, predictor)
+
+
+def _note(predictor: Predictor) -> str:
+    training = predictor.provenance.get("training", {})
+    if training.get("stopped_by") != "budget":
+        return ""
+    return f"training was cut short by the budget after {training['epochs']} epochs"

@@ -1,4 +1,4 @@
-"""From pictures to inputs: what torchvision does, whatever the shape, in order, with reasons for what cannot be read."""
+"""From pictures to inputs: as torchvision does, whatever the shape, in order, and why something cannot be read."""
 
 import numpy as np
 import pytest
@@ -153,7 +153,9 @@ def test_hog_sees_shape_and_its_histogram_sees_colour():
     red, blue = (np.full((32, 32, 3), colour, dtype=np.uint8) for colour in ((250, 0, 0), (0, 0, 250)))
     stripes = np.zeros((32, 32, 3), dtype=np.uint8)
     stripes[::4] = stripes[1::4] = 255
-    vectors = body.compute(ArrayInputs(np.stack([red, blue, stripes, stripes.transpose(1, 0, 2)])), np.arange(4)).vectors
+    vectors = body.compute(
+        ArrayInputs(np.stack([red, blue, stripes, stripes.transpose(1, 0, 2)])), np.arange(4)
+    ).vectors
     assert vectors.shape == (4, body.width)
     shape, colour = vectors[:, :-24], vectors[:, -24:]
     assert not shape[:2].any(), "a flat picture has no gradients"

@@ -21,7 +21,7 @@ def modules():
 
 
 def test_there_are_three():
-    assert NAMES == [f"bundled:efficientnet_lite{n}" for n in range(3)]
+    assert [f"bundled:efficientnet_lite{n}" for n in range(3)] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

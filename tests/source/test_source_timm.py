@@ -1,6 +1,7 @@
 """Any timm model, from a file or from the hub's cache; names that nobody knows; scratch."""
 
 import socket
+from itertools import pairwise
 
 import pytest
 import timm
@@ -114,7 +115,7 @@ def test_offline_says_what_to_do_and_asks_nobody(monkeypatch, tmp_path):
         ("timm:test_resnet.r160_in1", SMALL),
         ("scratch:smallcnn", "small_cnn"),
         ("scratch:resnt18", "resnet18"),
-        ("hub:resnet18", "bundled:, timm: or scratch:"),
+        ("bundle:efficientnet_lite0", "bundled"),
     ],
 )
 def test_unknown_names_suggest_the_spelling(name, hint):
@@ -151,7 +152,7 @@ def test_scratch_is_seeded_and_leaves_the_global_state_alone(architecture):
 def test_the_small_cnn_by_hand():
     card = find("scratch:small_cnn").card
     widths = [3, 24, 48, 96, 192]
-    convolutions = sum(9 * a * b for a, b in zip(widths, widths[1:], strict=False))
+    convolutions = sum(9 * a * b for a, b in pairwise(widths))
     assert card.parameters == convolutions + 2 * sum(widths[1:])
     assert card.features == 192
     sides = [32, 32, 16, 8]  # stride 2; then 3 x 3 at 32, pooled; at 16, pooled; at 8

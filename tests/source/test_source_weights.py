@@ -131,7 +131,7 @@ def test_both_kinds_of_file_give_the_same(tmp_path, wrapped):
     save_file(state, tmp_path / "a.safetensors")
     for name in ("a.pth", "a.safetensors"):
         read = weights.read(tmp_path / name)
-        assert list(sorted(read)) == sorted(state)
+        assert sorted(read) == sorted(state)
         assert all(torch.equal(read[key], state[key]) for key in state)
         assert weights.digest(read) == weights.digest(state)
 

@@ -27,7 +27,7 @@ QUICK = {
     "classical": (Classical("pixels", 16, "svm"), "scratch"),
     "scratch": (Scratch(epochs=1, size=32), "scratch:small_cnn"),
 }
-NETWORK_CHECKS, PLAIN_CHECKS = 12, 3
+NETWORK_CHECKS, PLAIN_CHECKS = 11, 3
 
 
 @pytest.mark.fast

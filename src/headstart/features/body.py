@@ -28,7 +28,7 @@ log = logging.getLogger("headstart")
 
 Progress = Callable[[int, int], None]
 
-BATCH = 32
+BATCH = 16  # small batches stay in the processor's cache: faster than 32 here, with half the memory
 COMPILE_FROM = 64  # inputs; converting a network takes about as long as torch takes for these
 EXTRACTOR_VERSION = 1  # raise it when the same body would give other vectors
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import files, machine
-from headstart.errors import PredictorError, Problem, RunError, TargetError
+from headstart.errors import InputError, PredictorError, Problem, RunError, TargetError
 from headstart.features.body import Body, Progress
 from headstart.features.body import restore as restore_body
 from headstart.predictor.heads import Head, log_softmax
@@ -87,7 +87,7 @@ class Predictor:
 
     def predict(self, inputs: Any) -> list[str]:
         """The most probable class of each input; as :meth:`predict_proba` otherwise."""
-        return [self.classes[i] for i in self.predict_proba(inputs).argmax(axis=1)] if len(inputs) else []
+        return [self.classes[i] for i in self.predict_proba(inputs).argmax(axis=1)]
 
     def rows(self, inputs: Any, *, top: int = 1, progress: Progress | None = None) -> list[Prediction]:
         """One :class:`Prediction` per input; an input that cannot be read gets a row that says why."""
@@ -182,17 +182,16 @@ def load(folder: str | Path) -> Predictor:
         data = (folder / description["weights"]["file"]).read_bytes()
         if hashlib.sha256(data).hexdigest() != description["weights"]["sha256"]:
             raise PredictorError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {DESCRIPTION}")
-        tensors = load_tensors(data)
-    except (OSError, ValueError, KeyError) as error:
+        parts: dict[str, dict[str, Any]] = {"body": {}, "head": {}}
+        for key, tensor in load_tensors(data).items():
+            part, _, name = key.partition(".")
+            parts[part][name] = tensor
+        return Predictor(
+            classes=tuple(description["classes"]),
+            body=restore_body(description["body"], parts["body"]),
+            head=restore_head(description["head"]["kind"], {k: v.numpy() for k, v in parts["head"].items()}),
+            temperature=description["temperature"],
+            provenance=description["provenance"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise PredictorError(f"{folder}: the predictor is damaged ({type(error).__name__}: {error})") from error
-    parts: dict[str, dict[str, Any]] = {"body": {}, "head": {}}
-    for key, tensor in tensors.items():
-        part, _, name = key.partition(".")
-        parts[part][name] = tensor
-    return Predictor(
-        classes=tuple(description["classes"]),
-        body=restore_body(description["body"], parts["body"]),
-        head=restore_head(description["head"]["kind"], {k: v.numpy() for k, v in parts["head"].items()}),
-        temperature=description["temperature"],
-        provenance=description["provenance"],
-    )

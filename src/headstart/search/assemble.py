@@ -293,6 +293,9 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
         labels = np.concatenate([r.labels for r in best if r.labels is not None])
         score, low, high = score_interval(right[None], labels, metric)
         failed = sum(r.status == "failed" for r in trials)
+        notes = list(dict.fromkeys(r.note for r in best if r.note))
+        if failed:
+            notes.append(f"{failed} of {len(trials)} trials failed")
         rows.append(
             LeaderboardRow(
                 **common,
@@ -302,7 +305,7 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
                 low=low,
                 high=high,
                 status="ok",
-                note=f"{failed} of {len(trials)} trials failed" if failed else "",
+                note="; ".join(notes),
             )
         )
     rows.sort(key=lambda row: -(row.score if row.score is not None else -1.0))

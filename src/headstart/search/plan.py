@@ -1,6 +1,7 @@
 """The plan: given what the ledger holds and what is left of the budget, which trial comes next.
 
-It is a pure ask: the same ledger and the same seconds left give the same answer, so a run resumes where it was.
+It is a pure ask: the same ledger and the same seconds left give the same answer, so a run resumes where it was. When
+trials are counted instead of seconds, nothing depends on the clock: two runs with one seed are the same run.
 
 1. *Explore*, cheapest first, on the first fold: every source with every strategy that it can serve, and the other
    settings of the two pairs of each side that stand best so far.
@@ -149,7 +150,7 @@ class Plan:
             left: seconds left for this episode; infinity when only trials are counted.
             closed: the search is over and final trials have begun.
         """
-        speed = Speed(results, self.settings)
+        speed = self._speed(results)
         standings = self.standings(results, scores)
         if not closed and (spec := self._search(results, standings, speed, left)):
             return spec
@@ -162,7 +163,7 @@ class Plan:
             standing = table.get(result.spec.setting)
             if standing is None or result.spec.phase != "search":
                 continue
-            standing.seconds.append(result.own_seconds)
+            standing.seconds.append(result.own_seconds if self.trials is None else 0.0)
             if result.status == "ok":
                 standing.scores[result.spec.seed] = scores[result.spec.key]
             else:
@@ -193,8 +194,8 @@ class Plan:
         for side in sorted(SIDES, key=lambda side: counts[side]):  # the side with fewer trials first; sort is stable
             for setting, seed in self._wishes(standings, side, speed, results):
                 predicted = self._predict(setting, results, standings, speed, self.examples)
-                # Should it lead, it needs a final trial as well.
-                reserve = sum(reserves.values()) - reserves[side] + max(reserves[side], predicted) + OVERHEAD
+                # Should it lead, it needs final trials as well, and one seed proves little.
+                reserve = sum(reserves.values()) - reserves[side] + max(reserves[side], 3 * predicted) + OVERHEAD
                 if predicted <= left - reserve or self._indispensable(setting, standings, counts):
                     return setting.spec(self.episode, "search", seed), predicted
         return None
@@ -265,6 +266,9 @@ class Plan:
 
     # -- seconds --------------------------------------------------------------------------------------------------
 
+    def _speed(self, results: Sequence[Result]) -> Speed:
+        return Speed(results if self.trials is None else (), self.settings)
+
     def _predict(
         self,
         setting: Setting,
@@ -276,7 +280,7 @@ class Plan:
         """Seconds one trial of `setting` will take: as it took before, else as its strategy predicts."""
         card = setting.card
         standing = standings[setting.key]
-        if standing.seconds:
+        if standing.seconds and self.trials is None:
             return median(standing.seconds) * examples / max(1, self.examples)
         predicted = setting.strategy.seconds(card, examples, self.classes, speed.rate)
         predicted *= speed.factor(setting.strategy.name)
@@ -293,7 +297,7 @@ class Plan:
 
     def untried(self, results: Sequence[Result], scores: dict[str, float]) -> list[tuple[Setting, float]]:
         """Pairs of source and strategy that were never tried, with the seconds one trial was predicted to take."""
-        speed, standings = Speed(results, self.settings), self.standings(results, scores)
+        speed, standings = self._speed(results), self.standings(results, scores)
         tried = {s.setting.family for s in standings.values() if s.tried}
         first = [s.setting for s in standings.values() if s.setting.rank == 0 and s.setting.family not in tried]
         return [(setting, self._predict(setting, results, standings, speed, self.examples)) for setting in first]
@@ -311,7 +315,7 @@ class Speed:
         operations = sum(r.computed * r.flops for r in results if r.computed >= 16)
         seconds = sum(r.compute_seconds for r in results if r.computed >= 16 and r.flops)
         # Before anything was measured: what a laptop core does in a compiled depthwise network, decoding included.
-        self.rate = operations / seconds if seconds > 0 and operations > 0 else 3e10 * machine.cores()
+        self.rate = operations / seconds if seconds > 0 and operations > 0 else 4e10 * machine.cores()
         self._ratios: dict[str, list[float]] = {}
         known = {setting.key: setting for setting in settings}
         for result in results:

@@ -283,8 +283,10 @@ class _Runner:
         self.listener.began(spec, predicted, self._left())
         checkpoint = self.folder / "checkpoints" / f"{spec.key}.pt"
         keep = self.folder / "finalists" / spec.key if spec.phase == "final" and spec.seed == 0 else None
-        # A trial may take what is left, but no more than thrice what was predicted where much is left.
-        seconds = None if left == float("inf") else max(5.0, min(left - OVERHEAD, max(3 * predicted, 10.0)))
+        # A search trial may be cut short, and says so. A final trial never is: a finalist that was not trained to its
+        # end would be compared, and shipped, as something it is not.
+        limited = spec.phase == "search" and left != float("inf")
+        seconds = max(5.0, min(left - OVERHEAD, 2 * predicted + 5.0)) if limited else None
         bench = Bench(device=self.options.device, checkpoint=checkpoint, progress=self.listener.progress)
         outcome = execute(spec, episode.view, episode.seal.inputs, budget=Budget(seconds), bench=bench, keep=keep)
         self.ledger.add(outcome.result)

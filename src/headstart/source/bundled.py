@@ -80,10 +80,12 @@ class BundledSource:
     def module(self, seed: int = 0) -> nn.Module:
         """The pretrained backbone, without a classification head."""
         import timm
+        import torch
 
         from headstart.source import weights
 
-        module: nn.Module = timm.create_model(self.card.architecture, pretrained=False)
+        with torch.random.fork_rng(devices=[]):  # it draws weights that are replaced below
+            module: nn.Module = timm.create_model(self.card.architecture, pretrained=False)
         state = weights.rename_by_order(weights.read(self.path()), module, self.card.name)
         weights.load(module, state, self.card.name)
         module.reset_classifier(0)  # type: ignore[operator]

@@ -73,18 +73,21 @@ class TimmSource:
             SourceError: the weights are not in the cache and the hub cannot be reached, or do not fit.
         """
         import timm
+        import torch
 
         from headstart.source import weights
 
         if self._file is not None:
-            module: nn.Module = timm.create_model(self._name, pretrained=False, num_classes=0)
+            with torch.random.fork_rng(devices=[]):  # it draws weights that are replaced below
+                module: nn.Module = timm.create_model(self._name, pretrained=False, num_classes=0)
             config: Any = timm.get_pretrained_cfg(self._name)
             head = config.classifier
             heads = (head,) if isinstance(head, str) else tuple(head or ())
             weights.load(module, weights.read(self._file), self.card.name, without=heads)
             return module
         try:
-            module = timm.create_model(self._name, pretrained=True)
+            with torch.random.fork_rng(devices=[]):
+                module = timm.create_model(self._name, pretrained=True)
         except Exception as error:
             raise SourceError(
                 Problem(

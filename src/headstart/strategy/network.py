@@ -86,7 +86,7 @@ def fit(
         kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=seed, groups=view.examples.groups)
         fitted, stopping = view.examples.take(kept), view.examples.take(held)
     pictures = Pictures(fitted, preprocessing, augmentation, batch=batch, device=bench.device)
-    train(
+    history = train(
         module,
         Classification(smoothing),
         pictures.training,
@@ -100,7 +100,8 @@ def fit(
     )
     body = NetworkBody(module.trunk, source.card.architecture, preprocessing, source.card.features, device=bench.device)
     weight, bias = (p.detach().cpu().numpy().astype(np.float32) for p in (module.head.weight, module.head.bias))
-    return Predictor(view.classes, body, LinearHead(weight, bias))
+    training = {"epochs": len(history.losses), "best_epoch": history.best_epoch + 1, "stopped_by": history.stopped}
+    return Predictor(view.classes, body, LinearHead(weight, bias), provenance={"training": training})
 
 
 def _mean_loss(module: nn.Module, examples: Examples, how: Preprocessing, batch: int, device: str) -> Any:

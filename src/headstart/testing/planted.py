@@ -63,10 +63,8 @@ class Planted:
 
     def raw(self) -> Raw:
         """What a reader would have read."""
-        sides: list[Side] | None = None
-        if self.train < len(self.labels):
-            sides = ["train"] * self.train + ["test"] * (len(self.labels) - self.train)
-        return Raw(self.name, ArrayInputs(self.pictures), self.labels, sides)
+        sides: list[Side] = ["train" if i < self.train else "test" for i in range(len(self.labels))]
+        return Raw(self.name, ArrayInputs(self.pictures), self.labels, sides if "test" in sides else None)
 
     def target(self) -> Target:
         """The target, sealed."""
@@ -104,7 +102,14 @@ def _planted(name: str, where: Where, source: str, train: int, test: int, seed: 
 
 
 def predictions(
-    transfer: float, baseline: float, *, n: int = 150, classes: int = 2, seeds: int = 5, n_train: int = 80, seed: int = 0
+    transfer: float,
+    baseline: float,
+    *,
+    n: int = 150,
+    classes: int = 2,
+    seeds: int = 5,
+    n_train: int = 80,
+    seed: int = 0,
 ) -> Round:
     """Planted predictions for simulations: both finalists' probabilities on the same sealed examples.
 

@@ -49,7 +49,9 @@ class Scratch:
         """As for fine-tuning."""
         assert card.preprocessing is not None
         area = (self.size / card.preprocessing.size) ** 2 if self.size else 1.0
-        return 0.5 + self.epochs * examples * (card.flops * area / TRAINING_RATE / machine.cores() + 0.0003)
+        # Plain convolutions run more than twice as efficiently as the depthwise ones of larger architectures.
+        rate = (2.5 if card.architecture == "small_cnn" else 1.0) * TRAINING_RATE * machine.cores()
+        return 0.5 + self.epochs * examples * (card.flops * area / rate + 0.0003)
 
     def __call__(
         self,

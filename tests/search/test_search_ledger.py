@@ -1,0 +1,111 @@
+"""The ledger loses nothing: torn lines, damaged lines, a full disk."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+from headstart import files
+from headstart.errors import RunError
+from headstart.search import Ledger
+from headstart.trial import Result, Spec
+
+pytestmark = pytest.mark.fast
+
+
+def result(seed):
+    spec = Spec("test", "search", "scratch", "majority", {}, seed)
+    logs = np.random.default_rng(seed).normal(size=(3, 2)).astype(np.float32)
+    return Result(spec, "baseline", "ok", logs, np.array([0, 1, 0]), wall=0.1 + seed)
+
+
+@pytest.fixture
+def filled(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.write("run", seed=0)
+    for seed in range(3):
+        ledger.add(result(seed))
+    return ledger
+
+
+def test_what_is_written_comes_back_exactly(filled, tmp_path):
+    again = Ledger(tmp_path)
+    assert again.events == filled.events
+    for seed in range(3):
+        found = again.results[result(seed).spec.key]
+        assert (found.log_probabilities == result(seed).log_probabilities).all()
+        assert (found.labels == result(seed).labels).all()
+        assert found.labels.dtype == np.int64
+        assert found.spec == result(seed).spec
+    assert [r.spec.seed for r in again.of("test", "search")] == [0, 1, 2]
+    assert again.of("other", "search") == again.of("test", "final") == []
+    assert again.seconds() == pytest.approx(3.3)
+    assert again.first("run") == {"event": "run", "seed": 0}
+    assert again.first("end") is None
+    assert len(again.all("result")) == 3
+
+
+def test_an_incomplete_last_line_is_cut_off_wherever_it_was_cut(filled, tmp_path):
+    whole = filled.path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    kept = sum(map(len, lines[:3]))
+    for cut in (kept, kept + 1, kept + len(lines[3]) // 2, len(whole) - 1):
+        filled.path.write_bytes(whole[:cut])
+        again = Ledger(tmp_path)
+        assert len(again.results) == 2
+        assert filled.path.read_bytes() == whole[:kept]
+        again.add(result(2))
+        assert filled.path.read_bytes() == whole
+    filled.path.write_bytes(lines[0][:5])
+    assert Ledger(tmp_path).events == []
+    assert filled.path.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{\n", b"[1]\n", b'{"no": "event"}\n', b"\xff\xfe\n", b"\n", b'{"event": "result"}\n']
+)
+def test_a_damaged_line_in_the_middle_is_refused_by_its_number(filled, tmp_path, damage):
+    lines = filled.path.read_bytes().splitlines(keepends=True)
+    lines[2] = damage
+    filled.path.write_bytes(b"".join(lines))
+    with pytest.raises(RunError, match="is damaged at line 3") as caught:
+        Ledger(tmp_path)
+    assert caught.value.problems[0].next == "move the folder away, or give another one with --out"
+    assert filled.path.read_bytes() == b"".join(lines)  # nothing is thrown away
+
+
+def test_a_full_disk_leaves_the_ledger_whole_and_says_how_to_go_on(filled, tmp_path, monkeypatch):
+    before = filled.path.read_bytes()
+
+    def full(path, line):
+        with path.open("ab") as stream:
+            stream.write(line.encode()[:7])  # a part is written before the disk is full
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "append_line", full)
+    with pytest.raises(RunError, match="the disk is full") as caught:
+        filled.add(result(7))
+    assert "make room and run the same command again: it resumes" in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert filled.path.read_bytes() == before
+    assert result(7).spec.key not in filled.results
+    monkeypatch.undo()
+    filled.add(result(7))
+    assert len(Ledger(tmp_path).results) == 4
+
+
+def test_numbers_that_json_has_no_word_for_are_refused_before_anything_is_written(filled):
+    before = filled.path.read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        filled.write("end", wall=float("nan"))
+    assert filled.path.read_bytes() == before
+
+
+def test_every_line_is_one_document(filled):
+    filled.write("limit", why="a\nb\u2028c")
+    lines = filled.path.read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    assert [json.loads(line)["event"] for line in lines] == ["run", "result", "result", "result", "limit"]
+    assert Ledger(filled.path.parent).first("limit")["why"] == "a\nb\u2028c"

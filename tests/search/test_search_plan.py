@@ -1,0 +1,248 @@
+"""The plan asks for the right trial: pure, fair to both sides, within the budget. Strategies and results are made up."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstart.search.plan import OVERHEAD, SEEDS, Plan, Setting
+from headstart.source import SourceCard
+from headstart.strategy import Needs
+from headstart.target.view import FOLDS
+from headstart.trial import Result
+
+pytestmark = pytest.mark.fast
+
+
+@dataclass(frozen=True)
+class Made:
+    """A strategy that costs what it says."""
+
+    name: ClassVar[str] = "made"
+    side: ClassVar[str] = "transfer"
+    needs: ClassVar[Needs] = Needs()
+    cost: float = 1.0
+    number: int = 0
+
+    def seconds(self, card, examples, classes, rate):
+        return self.cost * examples / 100
+
+
+def kind(name, side, gradients=False):
+    return type(name, (Made,), {"name": name, "side": side, "needs": Needs(gradients=gradients)})
+
+
+def card(name):
+    return SourceCard(name, "image", "", "x", "", "", None, 0, 0, 0.0)
+
+
+def make(costs, *, gradients=False, **changes):
+    """A plan over {(side, family): [cost of each setting]}."""
+    rows = []
+    for (side, family), grid in costs.items():
+        strategy = kind(family, side, gradients)
+        rows += [Setting(card(f"on:{family}"), strategy(c, n), n) for n, c in enumerate(grid)]
+    options = {"examples": 100, "training": 100, "sealed": 50, "classes": 2, "label_value": True, **changes}
+    return Plan("test", rows, **options)
+
+
+def result(spec, side, wall, *, failed=False):
+    if failed:
+        return Result(spec, side, "failed", wall=wall, error="planted")
+    y = np.arange(25) % 2
+    return Result(spec, side, "ok", np.zeros((25, 2), np.float32), y if spec.phase == "search" else None, wall=wall)
+
+
+def play(plan, budget=math.inf, score=lambda spec: 0.5, wall=None, fails=lambda spec: False):
+    """Ask and answer until the plan is done; the results, and the seconds they took."""
+    sides = {setting.key: setting.side for setting in plan.settings}
+    costs = {setting.key: setting.strategy.cost for setting in plan.settings}
+    results, scores, spent = [], {}, 0.0
+    closed = False
+    for turn in range(500):
+        asked = plan.ask(results, scores, budget - spent, closed=closed)
+        if turn % 7 == 0:  # pure: the same question, the same answer
+            assert asked == plan.ask(list(results), dict(scores), budget - spent, closed=closed)
+        if asked is None:
+            return results, spent
+        spec, predicted = asked
+        assert predicted >= 0
+        closed = closed or spec.phase != "search"
+        took = costs[spec.setting] * (spec.labels or 100) / 100 if wall is None else wall(spec)
+        results.append(result(spec, sides[spec.setting], took, failed=fails(spec)))
+        if spec.phase == "search" and results[-1].status == "ok":
+            scores[spec.key] = score(spec)
+        spent += took
+    raise AssertionError("the plan does not end")
+
+
+def search(results):
+    return [r for r in results if r.spec.phase == "search"]
+
+
+costs = st.lists(st.floats(0.2, 20), min_size=1, max_size=4)
+families = st.dictionaries(st.sampled_from(["a", "b", "c"]), costs, min_size=1, max_size=3)
+
+
+@st.composite
+def plans(draw):
+    rows = {("transfer", f"t{name}"): grid for name, grid in draw(families).items()}
+    rows |= {("baseline", f"b{name}"): grid for name, grid in draw(families).items()}
+    return rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(plans(), st.integers(0, 2**20), st.floats(0, 0.4))
+def test_sides_take_turns_and_no_trial_is_run_twice(rows, seed, failing):
+    def drawn(spec):
+        return np.random.default_rng([seed, int(spec.key, 16)]).random()
+
+    results, _ = play(make(rows), score=drawn, fails=lambda spec: drawn(spec) < failing and spec.phase == "search")
+    assert len({r.spec.key for r in results}) == len(results)
+    order = [r.side for r in search(results)]
+    for n in range(len(order)):
+        ahead = order[: n + 1].count("transfer") - order[: n + 1].count("baseline")
+        if abs(ahead) > 1:  # only where the other has nothing left to try
+            assert ("baseline" if ahead > 0 else "transfer") not in order[n + 1 :]
+    for r in results:
+        seeds = [q.spec.seed for q in results if q.spec.setting == r.spec.setting and q.spec.phase == r.spec.phase]
+        assert len(seeds) <= (FOLDS if r.spec.phase == "search" else SEEDS if r.spec.phase == "final" else 2)
+    phases = [r.spec.phase for r in results]
+    assert phases == sorted(phases, key=["search", "final", "label value"].index)
+    finals = [r for r in results if r.spec.phase == "final"]
+    both = all(any(r.side == side and r.status == "ok" for r in search(results)) for side in ("transfer", "baseline"))
+    assert len(finals) == (2 * SEEDS if both else 0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(plans(), st.floats(20, 150))
+def test_what_the_finals_need_is_kept(rows, budget):
+    """Where trials take what is predicted, a run ends within its budget, with a final trial of each leader."""
+    plan = make(rows, gradients=True)
+    results, spent = play(plan, budget)
+    first = {side: next(r.wall for r in results if r.side == side) for side in ("transfer", "baseline")}
+    if 2 * sum(first.values()) + 2 * OVERHEAD <= budget:  # else the first trials, which are always run, took it
+        assert spent <= budget
+    finals = [r for r in results if r.spec.phase == "final"]
+    assert {r.side for r in finals if r.spec.seed == 0} == {"transfer", "baseline"}
+
+
+def test_three_seeds_of_each_leader_are_kept():
+    rows = {("transfer", "t"): [2.0] * 4, ("baseline", "b"): [2.0] * 4}
+    for budget in (30, 40, 50):
+        results, spent = play(make(rows), budget)
+        finals = [r.side for r in results if r.spec.phase == "final"]
+        assert min(finals.count("transfer"), finals.count("baseline")) >= 3
+        assert 0.6 * budget <= spent <= budget
+
+
+def test_classical_baselines_are_tried_whatever_they_cost():
+    rows = {("transfer", "t"): [1.0], ("baseline", "majority"): [0.1], ("baseline", "classical"): [30.0, 30.0]}
+    tried = [(r.spec.strategy, r.spec.seed) for r in search(play(make(rows), 10)[0])]
+    assert ("classical", 0) in tried
+    assert tried.count(("classical", 0)) == 1
+    assert ("classical", 0) not in [
+        (r.spec.strategy, r.spec.seed) for r in search(play(make(rows, gradients=True), 10)[0])
+    ]
+
+
+def test_cheapest_first():
+    rows = {("transfer", "dear"): [50.0], ("transfer", "cheap"): [2.0], ("baseline", "b"): [1.0]}
+    results, _ = play(make(rows))
+    assert [r.spec.strategy for r in search(results) if r.side == "transfer"][:2] == ["cheap", "dear"]
+
+
+def test_other_settings_are_tried_of_the_two_best_pairs_only():
+    rows = {("transfer", name): [1.0, 1.0, 1.0] for name in ("good", "fair", "poor")} | {("baseline", "b"): [1.0]}
+    worth = {"good": 0.9, "fair": 0.8, "poor": 0.3, "b": 0.5}
+    results, _ = play(make(rows), score=lambda spec: worth[spec.strategy])
+    tried = {(r.spec.strategy, r.spec.parameters["number"]) for r in search(results)}
+    assert {n for name, n in tried if name == "good"} == {n for name, n in tried if name == "fair"} == {0, 1, 2}
+    assert {n for name, n in tried if name == "poor"} == {0}
+
+
+@pytest.mark.parametrize("trials", [2, 3, 7, 12])
+def test_trials_are_counted(trials):
+    rows = {("transfer", "t"): [1.0, 1.0, 1.0], ("baseline", "b"): [1.0, 1.0, 1.0]}
+    results, _ = play(make(rows, trials=trials))
+    assert len(search(results)) == trials
+    assert len([r for r in results if r.spec.phase == "final"]) == 2 * SEEDS
+
+
+def test_with_trials_counted_the_clock_decides_nothing():
+    rows = {("transfer", "t"): [1.0, 2.0, 3.0], ("baseline", "b"): [3.0, 1.0, 2.0], ("baseline", "c"): [1.0]}
+    walls = iter(np.random.default_rng(0).uniform(0.01, 9, 1000))
+    played = [play(make(rows, trials=9), wall=wall)[0] for wall in (lambda spec: next(walls), lambda spec: 1.0)]
+    assert [r.spec for r in played[0]] == [r.spec for r in played[1]]
+
+
+def test_the_leader_was_validated_on_as_many_folds_as_any():
+    rows = {("transfer", "t"): [1.0, 1.0], ("baseline", "b"): [1.0]}
+    # The second setting was lucky on the first fold; on all five the first is better.
+    lucky = {0: 0.99, 1: 0.5, 2: 0.5, 3: 0.5, 4: 0.5}
+    results, _ = play(make(rows), score=lambda s: lucky[s.seed] if s.parameters["number"] else 0.8)
+    final = next(r for r in results if r.spec.phase == "final" and r.side == "transfer")
+    assert final.spec.parameters["number"] == 0
+
+
+def test_a_setting_that_failed_is_not_tried_again_and_the_others_are():
+    rows = {("transfer", "bad"): [0.5], ("transfer", "good"): [1.0], ("baseline", "b"): [1.0]}
+    results, _ = play(make(rows), fails=lambda spec: spec.strategy == "bad")
+    assert [r.spec.strategy for r in search(results)].count("bad") == 1
+    assert {r.spec.strategy for r in results if r.spec.phase == "final"} == {"good", "b"}
+
+
+def test_without_one_side_nothing_is_compared():
+    rows = {("transfer", "bad"): [0.5, 1.0], ("baseline", "b"): [1.0]}
+    results, _ = play(make(rows), fails=lambda spec: spec.strategy == "bad")
+    assert all(r.spec.phase == "search" for r in results)
+
+
+def test_a_given_validation_split_is_one_fold():
+    rows = {("transfer", "t"): [1.0], ("baseline", "b"): [1.0]}
+    results, _ = play(make(rows, folds=1))
+    assert [r.spec.seed for r in search(results)] == [0, 0]
+
+
+def test_once_finals_have_begun_nothing_is_searched():
+    rows = {("transfer", "t"): [1.0, 1.0], ("baseline", "b"): [1.0]}
+    plan = make(rows, trials=2)
+    results, _ = play(plan)
+    scores = {r.spec.key: 0.5 for r in search(results)}
+    more = make(rows)  # a plan that would go on searching
+    assert more.ask(results, scores, math.inf)[0].phase == "search"
+    assert more.ask(results, scores, math.inf, closed=True) is None
+
+
+def test_what_was_not_tried_is_told():
+    rows = {("transfer", "cheap"): [1.0], ("transfer", "dear"): [500.0], ("baseline", "b"): [1.0]}
+    plan = make(rows)
+    results, _ = play(plan, budget=60)
+    scores = {r.spec.key: 0.5 for r in search(results)}
+    ((setting, predicted),) = plan.untried(results, scores)
+    assert setting.family == ("on:dear", "dear")
+    assert predicted > 400
+
+
+def test_labels_are_worth_a_quarter_and_a_half():
+    rows = {("transfer", "t"): [1.0], ("baseline", "b"): [1.0]}
+    results, _ = play(make(rows, training=80))
+    asked = [(r.spec.labels, r.side) for r in results if r.spec.phase == "label value"]
+    assert sorted(asked) == [(20, "baseline"), (20, "transfer"), (40, "baseline"), (40, "transfer")]
+    few, _ = play(make(rows, training=4))
+    assert not [r for r in few if r.spec.phase == "label value"]
+
+
+def test_results_come_back_from_json():
+    rows = {("transfer", "t"): [1.0], ("baseline", "b"): [1.0]}
+    results, _ = play(make(rows))
+    again = [Result.from_json(json.loads(json.dumps(r.to_json()))) for r in results]
+    plan = make(rows)
+    scores = {r.spec.key: 0.5 for r in search(results)}
+    for n in range(len(results)):
+        assert plan.ask(results[:n], scores, 50.0) == plan.ask(again[:n], scores, 50.0)

@@ -1,0 +1,387 @@
+"""Whole runs on planted targets: the verdict, the guard, the seal, resuming, and what goes wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.api import Run as Opened
+from headstart.budget import Budget
+from headstart.errors import HeadstartError, RunError
+from headstart.predictor import load
+from headstart.search import Ledger, Options, run
+from headstart.strategy import STRATEGIES
+from headstart.strategy.adapt.probe import Probe
+from headstart.target import Seal, load_target
+from headstart.target.assemble import assemble
+from headstart.target.inputs import ArrayInputs
+from headstart.target.raw import Raw
+from headstart.target.view import TrainView
+from headstart.testing import Failing, negative, null, positive
+
+pytestmark = pytest.mark.fast
+
+
+class Killed(BaseException):
+    """Ends a run at once and leaves what kill -9 leaves: whole lines in the ledger, and nothing else done."""
+
+
+def killed_at(heard, event, number):
+    def then(name, what):
+        if name == event and len(listener.of(event)) == number:
+            raise Killed
+
+    listener = heard(then)
+    return listener
+
+
+# -- verdict and guard -------------------------------------------------------------------------------------------
+
+
+def test_transfer_that_helps_is_shown_and_shipped(go, tmp_path, heard):
+    listener = heard()
+    found = go(positive(), listener=listener).evidence
+    assert found.verdict == "helped"
+    assert 0.35 < found.gain.low < found.gain.estimate < found.gain.high < 0.65
+    assert (found.shipped, found.transfer.source, found.transfer.strategy) == ("transfer", "toy:detail", "probe")
+    assert found.transfer.score >= 0.97
+    assert (found.seeds, found.n_test, found.partial) == (5, 160, False)
+    assert found.method == "paired stratified bootstrap"
+    assert len(listener.of("began")) == len(listener.of("ended")) == found.cost.trials == 8 + 10 + 4
+
+    # The ledger tells who opened the seal: each finalist once.
+    opened = Ledger(tmp_path / "run").all("opened")
+    finals = {r.spec.setting for r in Ledger(tmp_path / "run").of("test", "final")}
+    assert sorted(event["finalist"] for event in opened) == sorted(finals)
+    assert len(opened) == 2
+
+    # What is shipped predicts as well as it was said to, and knows where it comes from.
+    model = load(tmp_path / "run")
+    planted = positive()
+    right = np.array(model.predict(planted.pictures[80:])) == np.array(planted.labels[80:])
+    assert right.mean() == pytest.approx(found.transfer.metrics["accuracy"], abs=0.02)
+    assert model.provenance["source"] == "toy:detail"
+    assert model.provenance["verdict"] == "helped"
+    assert not (tmp_path / "run" / "finalists").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+    # What was not tried is told, and why.
+    skipped = [row for row in found.leaderboard if row.status == "skipped"]
+    assert {row.source for row in skipped} == {"scratch:small_cnn", "scratch:tf_efficientnet_lite0"}
+    assert {row.note for row in skipped} == {"the 8 trials were spent on others"}
+
+
+def test_transfer_that_hurts_is_not_shipped(go, tmp_path):
+    found = go(negative()).evidence
+    assert found.verdict == "hurt"
+    assert found.gain.high < -0.3
+    assert found.shipped == "baseline"
+    assert found.baseline.strategy == "classical"
+    model, planted = load(tmp_path / "run"), negative()
+    assert model.provenance["side"] == "baseline"
+    assert (np.array(model.predict(planted.pictures[80:])) == np.array(planted.labels[80:])).mean() >= 0.95
+
+
+def test_transfer_that_makes_no_difference_is_undetermined_and_the_baseline_is_shipped(go):
+    found = go(null()).evidence
+    assert found.verdict == "undetermined"
+    assert found.gain.low <= 0 <= found.gain.high
+    assert found.baseline.validation_score >= found.transfer.validation_score
+    assert found.shipped == "baseline"
+    assert "not shown to help" in found.shipped_reason
+
+
+def test_forty_examples_are_cross_fitted_and_the_model_learns_from_all_of_them(go, tmp_path, monkeypatch):
+    trained = spy_on(monkeypatch)
+    found = go(positive(40, 0), trials=4, strategies=("spy",)).evidence
+    assert (found.target.split, found.method) == ("cross-fit", "corrected resampled t-test")
+    assert found.verdict == "helped"
+    assert (found.seeds, found.n_test, found.label_value) == (1, 40, [])
+    assert any("trained on all of them" in warning for warning in found.warnings)
+    assert max(len(view) for view in trained) == len(trained[-1]) == 40  # the last one, for shipping
+    assert all(len(view) < 40 for view in trained[:-1])
+    model, planted = load(tmp_path / "run"), positive(0, 200, seed=5)
+    assert (np.array(model.predict(planted.pictures)) == np.array(planted.labels)).mean() >= 0.95
+    # Every fold of every repeat opened its own seal, once for each finalist.
+    opened = [(e["episode"], e["finalist"]) for e in Ledger(tmp_path / "run").all("opened")]
+    assert len(opened) == len(set(opened)) == 2 * 10
+
+
+# -- what a strategy may see -------------------------------------------------------------------------------------
+
+
+def spy_on(monkeypatch):
+    """A strategy called `spy`, a probe that writes down the views it was given."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Spy(Probe):
+        name: ClassVar[str] = "spy"
+
+        @classmethod
+        def grid(cls, card):
+            return [cls()]
+
+        def __call__(self, source, view, *, budget, seed, bench=None):
+            seen.append(view)
+            return super().__call__(source, view, budget=budget, seed=seed, bench=bench)
+
+    monkeypatch.setitem(STRATEGIES, "spy", Spy)
+    return seen
+
+
+def reachable(root):
+    """Everything that can be reached from an object through attributes, items, closures and array bases."""
+    seen, queue = {}, [root]
+    while queue:
+        thing = queue.pop()
+        if id(thing) in seen or isinstance(thing, (type, types.ModuleType, str, bytes, int, float, type(None))):
+            continue
+        seen[id(thing)] = thing
+        if isinstance(thing, dict):
+            queue += [*thing.keys(), *thing.values()]
+        elif isinstance(thing, (list, tuple, set, frozenset)):
+            queue += thing
+        elif isinstance(thing, np.ndarray):
+            queue.append(thing.base)
+        elif isinstance(thing, types.MethodType):
+            queue += [thing.__self__, thing.__func__]
+        elif isinstance(thing, types.FunctionType):
+            queue += [cell.cell_contents for cell in thing.__closure__ or () if cell is not None]
+        else:
+            queue += vars(thing).values() if hasattr(thing, "__dict__") else []
+            queue += [
+                getattr(thing, name, None) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())
+            ]
+    return list(seen.values())
+
+
+def folder_of(planted, root):
+    for i, (picture, label) in enumerate(zip(planted.pictures, planted.labels, strict=True)):
+        path = root / ("train" if i < planted.train else "test") / label / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    return root
+
+
+@pytest.mark.parametrize("kind", ["arrays", "folder", "made split", "cross-fit"])
+def test_no_test_label_can_be_reached_from_a_view(kind, tmp_path):
+    planted = positive(60, 40) if kind != "cross-fit" else positive(40, 0)
+    if kind == "folder":
+        target = load_target(folder_of(planted, tmp_path / "photos"))
+    elif kind == "made split":
+        many = positive(160, 0)
+        target = load_target((many.pictures, list(many.labels)))
+        assert target.split == "made"
+    else:
+        target = planted.target()
+    for episode in target.episodes:
+        truth = []
+        episode.seal.open("test", lambda finalist, labels: truth.append(labels))  # noqa: B023
+        sealed = {episode.seal.inputs.name(i) for i in range(len(episode.seal))}
+        found = reachable(episode.view)
+        assert any(isinstance(thing, np.ndarray) and thing is episode.view.examples.labels for thing in found)
+        assert not any(isinstance(thing, Seal) for thing in found)
+        names = [name for thing in found if isinstance(thing, list) for name in thing if isinstance(name, str)]
+        assert not sealed & set(names)
+        for thing in found:
+            if isinstance(thing, np.ndarray) and thing.ndim == 1:
+                assert len(thing) == len(episode.view), "an array over more than the training examples"
+        assert len(truth[0]) == len(episode.seal)
+
+
+def test_strategies_are_given_views_without_the_test(go, monkeypatch):
+    given = spy_on(monkeypatch)
+    planted = positive()
+    go(planted, strategies=("spy",))
+    target = planted.target()
+    sealed = {target.episodes[0].seal.inputs.digest(i) for i in range(160)}
+    assert len(given) >= 5
+    for view in given:
+        assert isinstance(view, TrainView)
+        assert not any(isinstance(thing, Seal) for thing in reachable(view))
+        assert not sealed & {view.examples.inputs.digest(i) for i in range(len(view))}
+
+
+def test_a_given_validation_split_is_never_trained_on(monkeypatch, tmp_path):
+    given = spy_on(monkeypatch)
+    planted = positive(90, 60)
+    sides = ["train"] * 60 + ["validation"] * 30 + ["test"] * 60
+    target = assemble(Raw("split", ArrayInputs(planted.pictures), planted.labels, sides), test_fraction=0.25, seed=0)
+    found = run(target, tmp_path / "run", Options(("toy:detail",), ("spy",), Budget(trials=4)))
+    training = {ArrayInputs(planted.pictures[:60]).digest(i) for i in range(60)}
+    assert len(given) >= 6
+    for view in given:
+        assert {view.examples.inputs.digest(i) for i in range(len(view))} <= training
+    results = Ledger(tmp_path / "run").of("test", "search")
+    assert {len(r.labels) for r in results} == {30}
+    assert {r.spec.seed for r in results} == {0}  # one fold: the same validation split for every setting
+    assert found.evidence.verdict == "helped"
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: its folder, and what was asked of it."""
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+PLAN = [("began", 1), ("ended", 3), ("began", 9), ("ended", 12), ("ended", 22), ("judging", 1)]
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_evidence(go, tmp_path, heard, essential):
+    go(positive(), folder="whole")
+    expected = essential(tmp_path / "whole")
+    for event, number in PLAN:
+        folder = f"{event}{number}"
+        first = killed_at(heard, event, number)
+        with pytest.raises(Killed):
+            go(positive(), folder=folder, listener=first)
+        done = [r.spec.key for r in Ledger(tmp_path / folder).results.values()]
+        again = heard()
+        go(positive(), folder=folder, listener=again)
+        assert again.of("resumed") == ([len(done)] if done else [])
+        assert not {spec.key for spec in again.of("began")} & set(done)
+        assert len(done) + len(again.of("began")) == 22
+        assert essential(tmp_path / folder) == expected
+        assert len(Ledger(tmp_path / folder).all("opened")) == 2
+        assert load(tmp_path / folder).provenance["verdict"] == "helped"
+
+
+def test_a_finished_run_is_not_done_again(go, tmp_path, heard):
+    go(positive())
+    ledger, model = (tmp_path / "run" / name for name in ("ledger.jsonl", "model/predictor.json"))
+    before = ledger.read_bytes(), model.read_bytes(), (tmp_path / "run" / "evidence.json").read_bytes()
+    again = heard()
+    go(positive(), listener=again)
+    assert again.of("began") == []
+    assert again.of("resumed") == [22]
+    assert (ledger.read_bytes(), model.read_bytes(), (tmp_path / "run" / "evidence.json").read_bytes()) == before
+
+
+def test_a_model_that_was_lost_is_made_again(go, tmp_path):
+    go(positive())
+    shutil.rmtree(tmp_path / "run" / "model")
+    go(positive())
+    model, planted = load(tmp_path / "run"), positive()
+    assert (np.array(model.predict(planted.pictures[80:])) == np.array(planted.labels[80:])).mean() >= 0.95
+
+
+def test_the_ledger_alone_gives_the_evidence_back(go, tmp_path, monkeypatch):
+    go(positive())
+    folder = tmp_path / "run"
+    before = (folder / "evidence.json").read_bytes()
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / "ledger.jsonl", alone)
+    page = Opened(alone).rebuild()
+    assert (alone / "evidence.json").read_bytes() == before
+    assert page.is_file()
+
+
+def test_an_interrupted_run_says_so_and_goes_on(go, tmp_path, heard, essential):
+    def interrupt(event, what):
+        if event == "ended" and len(listener.of("ended")) == 5:
+            raise KeyboardInterrupt
+
+    listener = heard(interrupt)
+    partial = go(positive(), listener=listener)
+    assert listener.of("interrupted") == [None]
+    assert partial.evidence.partial
+    assert partial.evidence.seeds == 1
+    assert partial.evidence.verdict == "helped"
+    assert any("Run the same command again" in warning for warning in partial.evidence.warnings)
+    assert load(tmp_path / "run").provenance["verdict"] == "helped"
+
+    again = heard()
+    finished = go(positive(), listener=again)
+    assert again.of("resumed") == [7]
+    assert not finished.evidence.partial
+    assert finished.evidence.seeds == 5
+    go(positive(), folder="whole")
+    assert essential(tmp_path / "run")["gain"] == essential(tmp_path / "whole")["gain"]
+    opened = [event["finalist"] for event in Ledger(tmp_path / "run").all("opened")]
+    assert len(opened) == len(set(opened))
+
+
+def test_interrupted_twice_or_before_there_was_anything_it_just_ends(go, tmp_path, heard):
+    def always(event, what):
+        if event == "ended" and len(listener.of("ended")) >= 5:
+            raise KeyboardInterrupt
+
+    listener = heard(always)
+    with pytest.raises(KeyboardInterrupt):
+        go(positive(), listener=listener)
+    assert len(Ledger(tmp_path / "run").results) == 6
+    assert not (tmp_path / "run" / "evidence.json").exists()
+    assert go(positive()).evidence.verdict == "helped"
+
+    def at_once(event, what):
+        raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, RunError)):
+        go(positive(), folder="empty", listener=heard(at_once))
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------
+
+
+def test_a_trial_that_fails_is_recorded_and_the_run_goes_on(go, tmp_path, monkeypatch):
+    monkeypatch.setitem(STRATEGIES, "failing", Failing)
+    found = go(positive(), strategies=("failing", "probe")).evidence
+    assert found.verdict == "helped"
+    (row,) = [row for row in found.leaderboard if row.strategy == "failing"]
+    assert (row.status, row.note, row.score, row.trials) == ("failed", "planted failure", None, 1)
+    failed = [r for r in Ledger(tmp_path / "run").results.values() if r.status == "failed"]
+    assert [(r.spec.strategy, r.error) for r in failed] == [("failing", "planted failure")]
+
+
+def test_where_all_of_one_side_fails_it_says_why(go, monkeypatch, tmp_path):
+    monkeypatch.setitem(STRATEGIES, "failing", Failing)
+    with pytest.raises(HeadstartError, match="planted failure"):
+        go(positive(), strategies=("failing",), trials=4)
+    assert not (tmp_path / "run" / "evidence.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"trials": 6}, "budget"),
+        ({"seed": 1}, "seed"),
+        ({"strategies": ()}, "settings"),
+        ({"sources": ("toy:pixels",)}, "settings"),
+    ],
+)
+def test_a_folder_with_another_run_is_refused(go, heard, changes, named):
+    with pytest.raises(Killed):
+        go(positive(), listener=killed_at(heard, "ended", 1))
+    with pytest.raises(RunError, match=f"holds another run: its {named} differs"):
+        go(positive(), **changes)
+    with pytest.raises(RunError, match="its target differs"):
+        go(positive(seed=9))
+
+
+def test_a_folder_in_use_is_refused(go, tmp_path):
+    pytest.importorskip("fcntl")
+    code = (
+        "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX);"
+        " print('held', flush=True); sys.stdin.read()"
+    )
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", code, str(tmp_path / "run" / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(RunError, match="is in use by another process"):
+            go(positive())
+        other.stdin.close()
+    assert json.loads("{}") == {}
+    assert go(positive()).evidence.verdict == "helped"
