@@ -22,7 +22,7 @@ demo: $(READY)  ## the main job on embedded data: transfer that helps, and trans
 	$(BIN)/headstart demo
 
 test: $(READY)  ## the fast lane, under two minutes, no network
-	$(BIN)/python -m pytest -m fast
+	$(BIN)/python -m pytest -m fast -n 2
 
 test-slow: $(READY)  ## the slow lane and, where the data is present, the bench lane
 	$(BIN)/python -m pytest -m "slow or bench"

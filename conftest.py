@@ -1,6 +1,11 @@
 """Lanes: every test stands in exactly one, and a lane that visits nobody fails."""
 
+import os
+
 import pytest
+
+# Tiny networks: a thread a process is fastest, and two processes share two cores without waiting for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 LANES = ("fast", "slow", "gpu", "hub", "bench")
 

@@ -80,12 +80,17 @@ def evidence(folder: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def heard() -> type[Heard]:
     return Heard
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def options_of() -> Callable[..., Options]:
+    return options
+
+
+@pytest.fixture(scope="session")
 def essential() -> Callable[[Path], Any]:
     """The evidence in a folder, without what the clock and the machine decide."""
     return lambda folder: essence(evidence(folder))

@@ -1,4 +1,4 @@
-"""The plan asks for the right trial: pure, fair to both sides, within the budget. Strategies and results are made up."""
+"""The plan asks for the right trial: pure, fair to both sides, within the budget. Strategies here are made up."""
 
 import json
 import math

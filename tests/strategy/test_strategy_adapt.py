@@ -107,7 +107,7 @@ def test_training_leaves_the_global_random_state_alone(name, fitted):
     source, *_ = fitted[name]
     torch_state = torch.random.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - the old state, which other libraries use
-    make(name, SMALL[name])(source, view(12), budget=Budget(), seed=1)
+    make(name, SMALL[name])(source, view(8), budget=Budget(), seed=1)
     assert torch.equal(torch.random.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from headstart import source as sources
 from headstart.errors import SourceError
+from headstart.source import architecture
 from headstart.source.scratch import NothingSource, ScratchSource
 from headstart.strategy import STRATEGIES
 from headstart.strategy.adapt.classical import Classical
@@ -35,6 +36,14 @@ def test_sources_keep_their_contract():
     names = ("efficientnet_lite0", "scratch", "scratch:small_cnn", "toy:detail", "toy:pixels")
     checks = check_all(check_source, map(sources.find, names), expected=5)
     assert checks == 4 * NETWORK_CHECKS + PLAIN_CHECKS
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", ["small_cnn", "tf_efficientnet_lite0"])
+def test_what_is_written_down_is_what_is_measured(name):
+    card = ScratchSource(name).card
+    assert card.preprocessing == architecture.preprocessing(name)
+    assert (card.parameters, card.features, card.flops) == architecture.measure(name, card.preprocessing.size)
 
 
 @pytest.mark.slow

@@ -108,6 +108,21 @@ def test_accumulation_equals_larger_batches(accumulate):
     assert not same(weights_of(without), weights_of(large), 1e-3), "the tolerance cannot tell them apart"
 
 
+def test_accumulated_gradients_are_those_of_the_larger_batch(monkeypatch):
+    """AdamW hardly notices the scale of a gradient; clipping does, so the gradient itself is compared."""
+    seen = []
+
+    def step(self, *args, **kwargs):
+        seen.append(torch.cat([p.grad.flatten() for group in self.param_groups for p in group["params"]]))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)  # nothing moves: every gradient is at the same weights
+    for accumulate in (1, 2, 4):
+        run(Plain(), Plan(epochs=1, rate=0.01, accumulate=accumulate, clip=1e9), size=12 // accumulate)
+    assert len(seen) == 12
+    for small in (seen[4:8], seen[8:]):
+        torch.testing.assert_close(torch.stack(small), torch.stack(seen[:4]), rtol=1e-4, atol=1e-6)
+
+
 def test_one_step_by_hand():
     """AdamW's first step is the rate times the sign of the gradient, after decay of matrices only."""
     module, (x, y) = Plain(), data(8)

@@ -26,6 +26,7 @@ from headstart.files import cache_directory
 
 log = logging.getLogger("headstart")
 
+_SAID: set[Path] = set()  # folders about which the user was told
 _BATCH = 500  # below SQLite's limit on variables in one statement
 
 
@@ -123,7 +124,9 @@ class Store:
     def _give_up(self, error: Exception) -> None:
         """The disk is full or cannot be written: go on without keeping."""
         self._broken = True
-        log.warning("feature store: features are not kept (%s); set HEADSTART_CACHE to a folder with room", error)
+        if self.path.parent not in _SAID:
+            _SAID.add(self.path.parent)
+            log.warning("feature store: features are not kept (%s); set HEADSTART_CACHE to a folder with room", error)
 
     def _set_aside(self, error: Exception) -> None:
         """The file is damaged: keep it under another name for whoever wants to look, and start anew."""

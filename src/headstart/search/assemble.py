@@ -109,6 +109,14 @@ def judged(ledger: Ledger) -> Judged:
             rounds.append(Round(truth, transfer, baseline, episode["n_train"]))
             episodes.append((pair, truth))
     if not rounds:
+        if failed := _failures(ledger):
+            raise RunError(
+                Problem(
+                    f"nothing to compare, because trials failed: {failed}",
+                    "a transfer route and a baseline that work",
+                    "mend that, then run again with another --out: a trial that failed is not repeated",
+                )
+            )
         raise RunError(
             Problem(
                 f"no finished pair of finalists in {ledger.path}",
@@ -118,6 +126,14 @@ def judged(ledger: Ledger) -> Judged:
         )
     comparison = compare(rounds, start["target"]["classes"], start["metric"], seed=start["seed"])
     return Judged(comparison, rounds, episodes)
+
+
+def _failures(ledger: Ledger) -> str:
+    """What failed on a side of which nothing succeeded, and why; "" where there is no such side."""
+    results = ledger.results.values()
+    able = {r.side for r in results if r.status == "ok"}
+    words = {f"{r.spec.words()}: {r.error}" for r in results if r.status == "failed" and r.side not in able}
+    return "; ".join(sorted(words))
 
 
 def assemble(ledger: Ledger) -> Evidence:
@@ -332,12 +348,6 @@ def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any]) -> 
     found = list(start["hygiene"].get("warnings", []))
     if limit := ledger.first("limit"):
         found.append(limit["why"])
-    if start["target"]["split"] == "cross-fit":
-        found.append(
-            f"With {start['target']['examples']} examples there is too little for a test split: routes were "
-            "chosen and judged anew in each fold of a repeated cross-fitting, and the shipped model was then "
-            "trained on all of them."
-        )
     if totals["partial"]:
         found.append(f"The run is partial: {totals['why'] or 'it did not end'}. Run the same command again to go on.")
     return found

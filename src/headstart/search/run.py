@@ -117,7 +117,16 @@ def run(target: Target, folder: Path, options: Options, listener: Listener | Non
         RunError: the folder holds another run, is in use, or cannot be written.
         KeyboardInterrupt: interrupted before there was anything to compare, or twice.
     """
-    return _Runner(target, folder, options, listener or Listener()).run()
+    try:
+        return _Runner(target, folder, options, listener or Listener()).run()
+    except OSError as error:
+        raise RunError(
+            Problem(
+                f"{folder} cannot be written: {error.strerror or error}",
+                "room for the model and the report; everything up to the last finished trial is safe in the ledger",
+                "make room and run the same command again: it resumes",
+            )
+        ) from error
 
 
 class _Runner:

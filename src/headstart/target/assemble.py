@@ -231,7 +231,10 @@ class _Found:
                 "balanced accuracy is the primary metric."
             )
         if split == "cross-fit":
-            said.append("There is too little for a test split: every example is judged by cross-fitting.")
+            said.append(
+                "There is too little for a test split: "
+                "routes are chosen and judged anew in each fold of a repeated cross-fitting."
+            )
         return Hygiene(
             unreadable=unreadable,
             ignored=self.raw.ignored,
