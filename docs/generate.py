@@ -2,6 +2,7 @@
 
 - reference/cli.md: the `--help` pages of every command;
 - reference/evidence.md: the schema of `evidence.json`;
+- reference/measured.md: the figures of the committed benchmark results;
 - reference/api.md: the docstrings of what `headstart` and `headstart.estimators` offer.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 REFERENCE = Path(__file__).parent / "reference"
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 WIDTH = 100
 NOTE = "<!-- Written by docs/generate.py from the code. Do not edit: change the code and run `make docs`. -->\n"
 
@@ -38,6 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
+    readme = REFERENCE.parent.parent / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    new = readme_text(old)
+    if check and new != old:
+        stale.append(readme.relative_to(readme.parent))
+    elif new != old:
+        readme.write_text(new, encoding="utf-8")
     for path in stale:
         print(f"{path} differs from what the code says: run `make docs` and commit the result", file=sys.stderr)
     return 1 if stale else 0
@@ -268,7 +277,115 @@ def _item(line: str, section: str) -> str:
     return f"- `{name}`: {rest}" if named else f"- {line}"
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "evidence.md": evidence_page, "api.md": api_page}
+# -- what was measured ------------------------------------------------------------------------------------------------
+
+
+def measured_page() -> str:
+    """Every figure that the documentation gives, from the committed results of the benchmarks."""
+    parts = [
+        NOTE,
+        "# What was measured\n",
+        "From the committed files in [benchmarks/results](../../benchmarks/results); `make bench` measures anew.\n",
+    ]
+    jobs, weights, bad, memory, judge = (
+        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("main_job", "bundled_weights", "bad_input", "peak_memory", "judge_simulation")
+    )
+    parts += ["## The main job\n", _ran(jobs), _job_table(jobs["measured"]["runs"])]
+    parts += ["### All routes, by validation score\n", _route_tables(jobs["measured"]["runs"])]
+    top1 = weights["measured"]["top1"]
+    parts += [
+        "## Bundled weights\n",
+        _ran(weights),
+        f"Top-1 on {weights['measured']['images']} ImageNet photos: "
+        + ", ".join(f"{name} {100 * score:.1f} %" for name, score in top1.items())
+        + ".\n",
+    ]
+    summary = judge["measured"]["summary"]
+    parts += [
+        "## Does judge keep its word?\n",
+        _ran(judge),
+        f"95 % intervals covered the true gain in {100 * summary['coverage_lowest']:.1f} to "
+        f"{100 * summary['coverage_highest']:.1f} % of simulated test sets, depending on the design "
+        f"(mean {100 * summary['coverage_mean']:.1f} %). Where transfer truly made no difference, *helped* was said "
+        f"in at most {100 * summary['helped_under_null_highest']:.1f} % of them.\n",
+    ]
+    found = memory["measured"]
+    parts += [
+        "## Memory\n",
+        _ran(memory),
+        f"Highest resident memory of `headstart fit` on {found['pictures']:,} generated pictures: "
+        f"{found['peak_mb']:,.0f} MiB, in {found['seconds']:.0f} s.\n",
+    ]
+    parts += ["## Bad input\n", _ran(bad), "| tried | exit code | clear line |\n|---|---:|---|"]
+    parts += [
+        f"| {case['what']} | {case['exit_code']} | {'yes' if case['clear'] else '**no**'} |"
+        for case in bad["measured"]["cases"]
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def readme_text(text: str) -> str:
+    """The README with the table of the main job between its two marks."""
+    runs = json.loads((RESULTS / "main_job.json").read_text(encoding="utf-8"))["measured"]["runs"]
+    before, _, rest = text.partition("<!-- measured -->\n")
+    _, mark, after = rest.partition("<!-- /measured -->")
+    return f"{before}<!-- measured -->\n{_job_table(runs)}{mark}{after}"
+
+
+def _ran(document: dict[str, Any]) -> str:
+    machine = document["machine"]
+    return (
+        f"{document['when']}, {machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB, "
+        f"torch {document['versions']['torch']}.\n"
+    )
+
+
+def _job_table(runs: dict[str, Any]) -> str:
+    rows = [
+        "| data | verdict | gain, points (95 % interval) | best transfer | best baseline | shipped | budget, spent |"
+    ]
+    rows.append("|---|---|---|---|---|---|---|")
+    for name, run in runs.items():
+        gain = run["gain"]
+        cells = [
+            name,
+            f"**{run['verdict']}**",
+            f"{100 * gain['estimate']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})",
+            *(f"{_route(run[side])} {100 * run[side]['score']:.1f} %" for side in ("transfer", "baseline")),
+            run["shipped"],
+            f"{run['budget']}, {run['seconds_total']:.0f} s",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _route_tables(runs: dict[str, Any]) -> str:
+    names = list(runs)
+    routes: dict[tuple[str, str], dict[str, str]] = {}
+    for name, run in runs.items():
+        for row in run["leaderboard"]:
+            score = "skipped" if row["score"] is None else f"{100 * row['score']:.1f} %, {row['seconds']:.1f} s"
+            routes.setdefault((row["source"], row["strategy"]), {})[name] = score
+    rows = [f"| route | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+    rows += [
+        f"| {_route({'source': source, 'strategy': strategy})} | {' | '.join(cells.get(n, '') for n in names)} |"
+        for (source, strategy), cells in sorted(routes.items(), key=lambda item: item[0][::-1])
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _route(route: dict[str, Any]) -> str:
+    short = route["source"].partition(":")[2]
+    return " on ".join(filter(None, (route["strategy"], short)))
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "evidence.md": evidence_page,
+    "api.md": api_page,
+    "measured.md": measured_page,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -85,6 +85,10 @@ class Bench:
         return None if tell is None else lambda done, total: tell(words, done, total)
 
 
+PLAIN = Bench()
+"""The user's cache, the CPU, no checkpoints, silence."""
+
+
 @runtime_checkable
 class Adapt(Protocol):
     """Source x TrainView -> Predictor.

@@ -17,6 +17,7 @@ from headstart.errors import SourceError, TrialError, unknown
 from headstart.predictor import Predictor
 from headstart.source import Preprocessing, Source, SourceCard, architecture, weights
 from headstart.strategy import Adapt, Bench, Needs, Side
+from headstart.strategy.contract import PLAIN
 from headstart.target.view import TrainView
 from headstart.testing.planted import SIDE, pattern
 
@@ -135,7 +136,7 @@ class Failing:
         *,
         budget: Budget,
         seed: int,
-        bench: Bench = Bench(),  # noqa: B008
+        bench: Bench = PLAIN,
     ) -> Predictor:
         """Fails."""
         raise TrialError(self.words)

@@ -11,7 +11,7 @@ from headstart.features import HandcraftedBody
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear
-from headstart.strategy.contract import Adapt, Bench, Needs, Side
+from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 
 KERNEL_LIMIT = 10_000  # examples: an N x N kernel in float32 and libsvm's copy of it stay under 1.2 GiB
@@ -63,7 +63,7 @@ class Classical:
         *,
         budget: Budget,
         seed: int,
-        bench: Bench = Bench(),  # noqa: B008
+        bench: Bench = PLAIN,
     ) -> Predictor:
         """Features from the store, then the machine."""
         y, classes = view.examples.labels, len(view.classes)

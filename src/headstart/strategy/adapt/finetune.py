@@ -11,7 +11,7 @@ from headstart.features import NetworkBody
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear
-from headstart.strategy.contract import TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 from headstart.train import Augmentation, Plan, Trainable
 
@@ -57,7 +57,7 @@ class Finetune:
         *,
         budget: Budget,
         seed: int,
-        bench: Bench = Bench(),  # noqa: B008
+        bench: Bench = PLAIN,
     ) -> Predictor:
         """Probe, then train."""
         from headstart.strategy import network

@@ -11,7 +11,7 @@ from headstart.budget import Budget
 from headstart.features import EmptyBody
 from headstart.predictor import ConstantHead, Predictor
 from headstart.source.card import Source, SourceCard
-from headstart.strategy.contract import Adapt, Bench, Needs, Side
+from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 
 
@@ -39,7 +39,7 @@ class Majority:
         *,
         budget: Budget,
         seed: int,
-        bench: Bench = Bench(),  # noqa: B008
+        bench: Bench = PLAIN,
     ) -> Predictor:
         """Count."""
         counts = np.bincount(view.examples.labels, minlength=len(view.classes)) + 1.0

@@ -10,7 +10,7 @@ from headstart.features import NetworkBody
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear
-from headstart.strategy.contract import Adapt, Bench, Needs, Side
+from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 
 
@@ -49,7 +49,7 @@ class Probe:
         *,
         budget: Budget,
         seed: int,
-        bench: Bench = Bench(),  # noqa: B008
+        bench: Bench = PLAIN,
     ) -> Predictor:
         """Features from the store, then the head."""
         body = NetworkBody.frozen(source, bench.device)

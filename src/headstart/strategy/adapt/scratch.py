@@ -9,7 +9,7 @@ from headstart import machine
 from headstart.budget import Budget
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
-from headstart.strategy.contract import TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 from headstart.train import Augmentation, Plan, Trainable
 
@@ -60,7 +60,7 @@ class Scratch:
         *,
         budget: Budget,
         seed: int,
-        bench: Bench = Bench(),  # noqa: B008
+        bench: Bench = PLAIN,
     ) -> Predictor:
         """Train."""
         from headstart.strategy import network

@@ -1,0 +1,159 @@
+"""The main job through the command line: answers on stdout, progress on stderr, files where they belong."""
+
+import csv
+import io
+import json
+import re
+import socket
+
+import pytest
+
+from headstart.api import open_run
+
+pytestmark = pytest.mark.fast
+
+QUICK = ("--trials", 4, "--source", "toy:detail", "--strategy", "probe")
+
+
+def rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def offline(monkeypatch):
+    """Any connection to another machine fails, and is written down."""
+    tried = []
+
+    def refuse(self, address):
+        tried.append(address)
+        raise AssertionError(f"a connection to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: refuse(None, a))
+    return tried
+
+
+@pytest.fixture
+def fitted(headstart, photos, tmp_path, monkeypatch):
+    """A run through the command line, without a network."""
+    tried = offline(monkeypatch)
+    said = headstart("fit", photos, "--out", tmp_path / "run", *QUICK)
+    assert said.code == 0, said.err
+    assert tried == []
+    return tmp_path / "run", said
+
+
+def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
+    folder, said = fitted
+    verdict, _, shipped, *_ = said.out.splitlines()
+    assert re.match(r"  verdict   HELPED  \+\d\d\.\d points accuracy \(95 % CI .*\), n = 60, 5 seeds$", verdict)
+    assert "best: probe on detail, " in said.out
+    assert "best baseline: classical, " in said.out
+    assert shipped.startswith("  shipped   Transfer helped on the sealed test")
+    for name in ("model", "report.html", "evidence.json"):
+        assert str(folder / name) in said.out
+        assert (folder / name).exists()
+    assert "  target    120 images · 2 classes · 60 train / 60 test (given split)" in said.err
+    assert "  sources   detail, scratch" in said.err
+    assert len(re.findall(r"^  (?:baseline|transfer)  ", said.err, re.M)) == 4 + 10 + 4
+    assert "verdict" not in said.err
+    command = open_run(folder).evidence.command
+    assert command.startswith("headstart fit ")
+    assert "--trials 4" in command
+
+    again = headstart("fit", photos, "--out", folder, *QUICK)
+    assert (again.code, again.out) == (0, said.out)
+    assert "  resuming  18 trials in the ledger will not be repeated" in again.err
+
+    refused = headstart("fit", photos, "--out", folder, *QUICK, "--seed", 3)
+    assert refused.code == 2
+    assert "holds another run" in refused.err
+    assert "--out with another folder" in refused.err
+
+    before = (folder / "evidence.json").read_bytes()
+    (folder / "report.html").unlink()
+    rebuilt = headstart("report", folder)
+    assert (rebuilt.code, rebuilt.out.strip()) == (0, str(folder / "report.html"))
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "evidence.json").read_bytes() == before
+
+    _predict(headstart, folder, photos, tmp_path)
+
+
+def _predict(headstart, folder, photos, tmp_path):
+    plain = headstart("predict", folder, photos / "test")
+    answers = rows(plain.out)
+    assert plain.code == 0
+    assert list(answers[0]) == ["input", "label", "probability", "error"]
+    assert len(answers) == 60
+    right = [answer["label"] == answer["input"].split("/")[-2] for answer in answers]
+    assert sum(right) >= 57
+    assert all(0.5 <= float(answer["probability"]) <= 1 for answer in answers)
+
+    one = photos / "test" / "plus"
+    pictures = sorted(one.iterdir())[:2]
+    top = rows(headstart("predict", folder, *pictures, "--top", 2).out)[0]
+    assert {top["label"], top["label_2"]} == {"plus", "minus"}
+    assert float(top["probability"]) + float(top["probability_2"]) == pytest.approx(1, abs=1e-5)
+    every = rows(headstart("predict", folder, *pictures, "--probabilities").out)[1]
+    assert every["p_" + every["label"]] == every["probability"]
+    assert float(every["p_plus"]) + float(every["p_minus"]) == pytest.approx(1, abs=1e-5)
+
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("not a picture")
+    mixed = headstart("predict", folder, pictures[0], bad, tmp_path / "absent.png")
+    assert mixed.code == 0
+    good, *others = rows(mixed.out)
+    assert good["label"]
+    assert not good["error"]
+    assert [answer["label"] for answer in others] == ["", ""]
+    assert all(answer["error"] for answer in others)
+    assert "2 of 3 pictures could not be read" in mixed.err
+
+    lines = headstart("predict", folder, pictures[0], bad, "--json", "--top", 2).out.splitlines()
+    first, second = map(json.loads, lines)
+    assert first["label"] in ("plus", "minus")
+    assert first["top"][0] == {"label": first["label"], "probability": first["probability"]}
+    assert (second["label"], "probability" in second) == (None, False)
+    assert second["error"]
+
+    none = headstart("predict", folder, bad)
+    assert none.code == 2
+    assert rows(none.out)[0]["error"]
+    assert "1 of 1 pictures could not be read" in none.err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert headstart("predict", folder, empty).code == 2
+    assert headstart("predict", folder / "model", pictures[0]).code == 0
+
+
+def test_check(headstart, photos, picture, tmp_path):
+    said = headstart("check", photos)
+    assert said.code == 0
+    assert said.out.splitlines()[0] == "  target    120 images · 2 classes · 60 train / 60 test (given split)"
+    assert "    minus  train 30  test 30" in said.out
+    assert "imbalance 1.00" in said.out
+    found = json.loads(headstart("check", photos, "--json").out)
+    assert found["counts"] == {name: {"train": 30, "validation": 0, "test": 30} for name in ("minus", "plus")}
+
+    for i in range(6):
+        picture(f"messy/{'ab'[i % 2]}/{'x' * i}.png")
+    (tmp_path / "messy" / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "messy" / "a" / "notes.txt").write_text("notes")
+    said = headstart("check", tmp_path / "messy")
+    assert said.code == 0
+    assert "unreadable, left out: 1\n    a/broken.jpg: " in said.out
+    assert "not pictures, ignored: 1\n    a/notes.txt" in said.out
+    assert "no test split: cross-fitting" in said.out
+
+
+def test_sources(headstart):
+    said = headstart("sources")
+    assert said.code == 0
+    assert [line.split()[0] for line in said.out.splitlines() if line.startswith("bundled:")] == [
+        f"bundled:efficientnet_lite{n}" for n in range(3)
+    ]
+    assert "Apache-2.0" in said.out
+    cards = json.loads(headstart("sources", "--json").out)
+    assert [card["name"] for card in cards] == [f"bundled:efficientnet_lite{n}" for n in range(3)]
+    assert cards[0]["licence"] == "Apache-2.0"
+    assert cards[0]["features"] == 1280
