@@ -315,7 +315,10 @@ def measured_page() -> str:
         "## Memory\n",
         _ran(memory),
         f"Highest resident memory of `headstart fit` on {found['pictures']:,} generated pictures: "
-        f"{found['peak_mb']:,.0f} MiB, in {found['seconds']:.0f} s.\n",
+        + "; ".join(
+            f"{what}, {run['peak_mb']:,.0f} MiB in {run['seconds']:.0f} s" for what, run in found["runs"].items()
+        )
+        + ".\n",
     ]
     parts += ["## Bad input\n", _ran(bad), "| tried | exit code | clear line |\n|---|---:|---|"]
     parts += [

@@ -120,7 +120,7 @@ def _fit(api: Any, target: str, folder: Path, **options: Any) -> Run:
         typer.echo(line)
     typer.echo(f"  files     {folder / 'model'}/   {folder / 'report.html'}   {folder / 'evidence.json'}")
     if run.evidence.partial:
-        raise typer.Exit(130)
+        sys.exit(130)  # everything was said
     return run
 
 
@@ -387,6 +387,9 @@ def _verdict_lines(evidence: Evidence) -> Iterator[str]:
         if evidence.examples_to_settle:
             line += f"; about {evidence.examples_to_settle:,} test examples would settle it"
         yield f"            {line}"
+    if untried := [row for row in evidence.leaderboard if row.status == "skipped"]:
+        families = ", ".join(dict.fromkeys(row.strategy for row in untried))
+        yield f"  untried   {_count(len(untried), 'route')} ({families}): the budget had no room; the report lists them"
     for warning in evidence.warnings:
         yield f"  note      {warning}"
 
@@ -454,14 +457,19 @@ def _listener(console: Console) -> Any:
         def limited(self, why: str) -> None:
             self.say(f"  note      {why}")
 
+        headed = False
+
         def began(self, spec: Any, predicted: float, left: float) -> None:
+            if not self.headed:
+                self.headed = True
+                self.say(f"  {'side':<9} {'route':<54} {'':<6}  {'validation score':<25} {'time':>7}  {'memory':>9}")
             phase = "" if spec.phase == "search" else f" ({spec.phase})"
             budget = "" if left == float("inf") else f", {format_seconds(max(0.0, left))} of budget left"
-            self.words = f"{spec.words()}{phase}, seed {spec.seed}, about {format_seconds(predicted)}{budget} "
+            self.words = f"{spec.words()}{phase}, {_fold(spec)}, about {format_seconds(predicted)}{budget} "
             self.live(self.words)
 
         def ended(self, result: Any, score: tuple[float, float, float] | None, left: float) -> None:
-            name = f"{result.spec.words()}{_details(result.spec.parameters)}"
+            name = f"{result.spec.words()}{_details(result.spec)}"
             if result.status == "failed":
                 self.say(f"  failed    {name}: {result.error}")
                 return
@@ -473,7 +481,7 @@ def _listener(console: Console) -> Any:
                 shown = {"final": "predicted the sealed test", "ship": "trained for shipping"}[result.spec.phase]
             budget = "" if left == float("inf") else f"  {format_seconds(max(0.0, left)):>11} left"
             self.say(
-                f"  {result.side:<9} {name:<58} seed {result.spec.seed}  {shown:<25}"
+                f"  {result.side:<9} {name:<54} {_fold(result.spec)}  {shown:<25}"
                 f" {format_seconds(result.wall):>7}  {result.memory_mb:5.0f} MiB{budget}"
             )
 
@@ -488,8 +496,17 @@ def _listener(console: Console) -> Any:
     return Shown(console)
 
 
-def _details(parameters: dict[str, Any]) -> str:
-    shown = ", ".join(f"{k} {v}" for k, v in parameters.items() if v is not None)
+def _fold(spec: Any) -> str:
+    """What the seed of a trial stands for: in the search, the fold that it is validated on."""
+    return f"{'fold' if spec.phase == 'search' else 'seed'} {spec.seed + 1}"
+
+
+def _details(spec: Any) -> str:
+    """The hyper-parameters that are not the strategy's defaults."""
+    from headstart import strategy
+
+    defaults = strategy.parameters(strategy.find(spec.strategy)())
+    shown = ", ".join(f"{k} {v}" for k, v in spec.parameters.items() if v != defaults[k])
     return f" [{shown}]" if shown else ""
 
 
@@ -508,6 +525,8 @@ def main() -> None:
     warnings.simplefilter("ignore")  # other libraries' deprecations are not the user's business
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except InputError as error:
         _complain(str(error))
         code = error.exit_code

@@ -47,7 +47,7 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
     verdict, _, shipped, *_ = said.out.splitlines()
     assert re.match(r"  verdict   HELPED  \+\d\d\.\d points accuracy \(95 % CI .*\), n = 60, 5 seeds$", verdict)
     assert "best: probe on detail, " in said.out
-    assert "best baseline: classical, " in said.out
+    assert re.search(r"best baseline: (classical|majority), [45]\d\.\d %", said.out)
     assert shipped.startswith("  shipped   Transfer helped on the sealed test")
     for name in ("model", "report.html", "evidence.json"):
         assert str(folder / name) in said.out

@@ -16,7 +16,11 @@ pytestmark = [
 ]
 
 UNSTEADY = {"seconds", "cpu_seconds", "memory_mb", "seconds_per_1000", "seconds_total", "cost", "versions", "machine"}
-CODE = "import headstart.testing, headstart.features.body as b; b.COMPILE_FROM = 10**9; import headstart.cli as c; c.main()"
+CODE = """
+import headstart.cli, headstart.features.body, headstart.testing
+headstart.features.body.COMPILE_FROM = 10**9
+headstart.cli.main()
+"""
 
 
 def essence(value):

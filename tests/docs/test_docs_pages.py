@@ -99,7 +99,9 @@ def test_check_names_the_stale_page_and_writes_nothing(generate, tmp_path, monke
     monkeypatch.setattr(generate, "REFERENCE", folder)
     monkeypatch.setattr(generate, "PAGES", {"one.md": lambda: "1\n", "two.md": lambda: "2\n"})
     folder.parent.mkdir()
+    (tmp_path / "README.md").write_text("<!-- measured -->\nold\n<!-- /measured -->\n", encoding="utf-8")
     assert generate.main([]) == 0
+    assert "old" not in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert generate.main(["--check"]) == 0
     (folder / "two.md").write_text("old\n", encoding="utf-8")
     assert generate.main(["--check"]) == 1

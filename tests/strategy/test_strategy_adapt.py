@@ -246,7 +246,7 @@ def test_finetune_lowers_the_training_loss_and_keeps_the_statistics(tiny, tmp_pa
     assert tuned.body.revision is None, "the trunk is another now: its vectors are not the source's"
 
 
-def test_enough_examples_are_stopped_early_on_held_out_ones(monkeypatch):
+def test_finetune_stops_early_where_there_are_enough_examples_and_scratch_never(monkeypatch, tiny):
     from headstart.strategy import network
 
     seen = []
@@ -257,10 +257,12 @@ def test_enough_examples_are_stopped_early_on_held_out_ones(monkeypatch):
 
     monkeypatch.setattr(network, "train", train)
     for n in (39, 40):
-        make("scratch", {"size": 16, "batch": 16})(find("scratch:small_cnn"), view(n), budget=Budget(), seed=0)
-    (small, small_steps, nothing), (large, large_steps, evaluate) = seen
+        make("finetune", {})(tiny, view(n), budget=Budget(), seed=0)
+    make("scratch", {"size": 16, "batch": 16})(find("scratch:small_cnn"), view(40), budget=Budget(), seed=0)
+    (small, small_steps, nothing), (large, large_steps, evaluate), scratch = seen
     assert (small, small_steps, nothing) == (39, 3, None)
     assert (large, large_steps) == (34, 3)
+    assert scratch == (40, 3, None)
     with torch.inference_mode():
         assert np.isfinite(evaluate())
 

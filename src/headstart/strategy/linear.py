@@ -140,6 +140,7 @@ def logistic(X: Floats, y: Labels, classes: int, C: float, *, seed: int = 0) -> 
 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     if len(present := np.unique(y)) == 1:
         return LinearHead(
@@ -151,7 +152,8 @@ def logistic(X: Floats, y: Labels, classes: int, C: float, *, seed: int = 0) -> 
     with warnings.catch_warnings():
         # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit((X - mean) / scale, y)
+        with threadpool_limits(1, user_api="blas"):  # hundreds of small products: threads only wait
+            model.fit((X - mean) / scale, y)
     weight, bias = np.zeros((classes, X.shape[1])), np.full(classes, -1e4)
     if len(model.classes_) == 2:
         first, second = model.classes_

@@ -51,11 +51,13 @@ def fit(
     seed: int,
     bench: Bench,
     words: str,
+    stop_early: bool,
     start: LinearHead | None = None,
 ) -> Predictor:
     """Train a network on `view` and return it as a predictor.
 
-    A stratified part of the view is held out for early stopping, on the mean cross-entropy.
+    With `stop_early`, a stratified part of the view is held out, and the weights of the epoch with the smallest mean
+    cross-entropy on it are kept.
 
     Args:
         source: gives the trunk.
@@ -70,6 +72,7 @@ def fit(
         seed: everything random.
         bench: device, checkpoint, progress.
         words: what the progress display says.
+        stop_early: see above; else everything is trained on, for all epochs.
         start: initial head; None: random.
     """
     with torch.random.fork_rng(devices=[]):
@@ -82,7 +85,7 @@ def fit(
     module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     fitted, stopping = view.examples, None
-    if len(view) >= STOPPING_MINIMUM:
+    if stop_early and len(view) >= STOPPING_MINIMUM:
         kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=seed, groups=view.examples.groups)
         fitted, stopping = view.examples.take(kept), view.examples.take(held)
     pictures = Pictures(fitted, preprocessing, augmentation, batch=batch, device=bench.device)

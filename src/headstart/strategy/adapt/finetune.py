@@ -39,7 +39,7 @@ class Finetune:
     rate: float = 1e-3
     trunk: float = 0.1
     flip: bool = True
-    batch: int = 32
+    batch: int = 16
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -80,5 +80,6 @@ class Finetune:
             seed=seed,
             bench=bench,
             words=f"finetune {card.short}",
+            stop_early=True,
             start=probe.as_logits(view.examples.labels),
         )
