@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench docs lock clean
+.PHONY: help setup demo test coverage test-slow lint bench docs lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ demo: $(READY)  ## the main job on embedded data: transfer that helps, and trans
 
 test: $(READY)  ## the fast lane, under two minutes, no network
 	$(BIN)/python -m pytest -m fast -n 2
+
+coverage: $(READY)  ## the fast lane, and which lines it does not reach
+	$(BIN)/python -m pytest -m fast -n 2 --cov --cov-report=term:skip-covered
 
 test-slow: $(READY)  ## the slow lane and, where the data is present, the bench lane
 	$(BIN)/python -m pytest -m "slow or bench"

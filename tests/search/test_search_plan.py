@@ -190,6 +190,15 @@ def test_the_leader_was_validated_on_as_many_folds_as_any():
     assert final.spec.parameters["number"] == 0
 
 
+def test_a_dear_setting_leads_after_one_fold_when_it_is_clearly_ahead_there():
+    rows = {("transfer", "t"): [1.0], ("baseline", "cheap"): [0.1], ("baseline", "dear"): [10.0]}
+    for ahead, leads in ((0.9, "dear"), (0.55, "cheap")):
+        score = {"t": 0.9, "cheap": 0.5, "dear": ahead}
+        results, _ = play(make(rows), budget=60.0, score=lambda s, score=score: score[s.strategy])
+        assert sum(r.spec.strategy == "dear" for r in search(results)) < FOLDS
+        assert {r.spec.strategy for r in results if r.spec.phase == "final"} == {"t", leads}
+
+
 def test_a_setting_that_failed_is_not_tried_again_and_the_others_are():
     rows = {("transfer", "bad"): [0.5], ("transfer", "good"): [1.0], ("baseline", "b"): [1.0]}
     results, _ = play(make(rows), fails=lambda spec: spec.strategy == "bad")

@@ -171,15 +171,26 @@ class Plan:
         return table
 
     def leader(self, standings: dict[str, Standing], side: Side) -> Setting | None:
-        """The setting of `side` with the best mean validation score; among equals the cheaper one.
+        """The best setting of `side` on validation; among equals the cheaper one.
 
-        Settings validated on fewer folds than the most validated one are left out: their means are not comparable.
+        Means over different folds are not comparable, and an expensive setting may never have seen more than one. So
+        the best of those with the most folds leads, unless one with fewer is ahead of it on the folds they share by
+        more than the standard error of the difference.
         """
         able = [s for s in standings.values() if s.setting.side == side and s.scores]
         if not able:
             return None
-        most = max(len(s.scores) for s in able)
-        return max((s for s in able if len(s.scores) == most), key=lambda s: (s.score, -median(s.seconds))).setting
+        able.sort(key=lambda s: (-len(s.scores), -s.score, median(s.seconds)))
+        leader = able[0]
+        for other in able[1:]:
+            shared = leader.scores.keys() & other.scores.keys()
+            if len(other.scores) < len(leader.scores) and shared:
+                mine, theirs = (mean(s.scores[fold] for fold in shared) for s in (leader, other))
+                examples = max(1.0, self.examples * len(shared) / FOLDS)
+                error = math.sqrt((mine * (1 - mine) + theirs * (1 - theirs)) / examples)
+                if theirs > mine + error:
+                    leader = other
+        return leader.setting
 
     # -- search ---------------------------------------------------------------------------------------------------
 

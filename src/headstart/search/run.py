@@ -34,7 +34,7 @@ from headstart.trial import Result, Spec, encode, execute
 
 EVIDENCE, MODEL = "evidence.json", "model"
 BUNDLED = tuple(sources.BUNDLED)
-SCRATCH = ("scratch", "scratch:small_cnn", "scratch:tf_efficientnet_lite0")
+SCRATCH = ("scratch", "scratch:small_cnn")
 FEATURE_SHARE = 0.4  # of the budget, for the cheapest source's features of all examples
 
 
@@ -65,8 +65,11 @@ class Options:
             SourceError: a source is unknown.
             OptionError: a strategy is unknown, or nothing is left to compare.
         """
-        cards = sources.cards([*(self.sources or BUNDLED), *SCRATCH])
-        cards = list({card.name: card for card in cards}.values())
+        cards = sources.cards(self.sources or BUNDLED)
+        # The fairest baseline of all: the same architecture as the cheapest source, from random weights.
+        twins = [card for card in cards if card.name.startswith(("bundled:", "timm:"))]
+        twin = [f"scratch:{min(twins, key=lambda card: card.flops).architecture.partition('.')[0]}"] if twins else []
+        cards = list({card.name: card for card in [*cards, *sources.cards([*SCRATCH, *twin])]}.values())
         wanted = [strategies.find(name) for name in self.strategies]
         baselines = [kind for kind in strategies.STRATEGIES.values() if kind.side == "baseline"]
         transfer = [kind for kind in strategies.STRATEGIES.values() if kind.side == "transfer"]

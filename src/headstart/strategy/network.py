@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ def fit(
         kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=seed, groups=view.examples.groups)
         fitted, stopping = view.examples.take(kept), view.examples.take(held)
     pictures = Pictures(fitted, preprocessing, augmentation, batch=batch, device=bench.device)
+    if bench.device.startswith("cuda"):
+        plan = replace(plan, precision="bf16")
     history = train(
         module,
         Classification(smoothing),
