@@ -80,7 +80,7 @@ class Run:
         if not (self.folder / "ledger.jsonl").is_file():
             raise _no_run(self.folder)
         evidence = assemble(Ledger(self.folder))
-        text = json.dumps(evidence.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = evidence.to_text()
         if not (self.folder / EVIDENCE).is_file() or (self.folder / EVIDENCE).read_text(encoding="utf-8") != text:
             files.write_text(self.folder / EVIDENCE, text)
         self.__dict__.pop("evidence", None)

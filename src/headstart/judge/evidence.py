@@ -5,6 +5,7 @@ Scores and gains are fractions (0.954, +0.294), times are seconds, memory is in 
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -197,3 +198,7 @@ class Evidence(_Part):
         """The document that is written to `evidence.json`."""
         document: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
         return document
+
+    def to_text(self) -> str:
+        """The text of `evidence.json`; the same evidence gives the same bytes."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -157,7 +157,7 @@ class _Runner:
             evidence_then = judged(self.ledger)  # raises before anything is written when there is nothing to compare
             self._end(meter)
             evidence = assemble(self.ledger)
-            text = json.dumps(evidence.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            text = evidence.to_text()
             files.write_text(self.folder / EVIDENCE, text)
             self._ship(evidence, text)
             return Run(evidence, self.folder, evidence_then, tuple(episodes))
