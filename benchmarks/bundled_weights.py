@@ -26,27 +26,32 @@ def main() -> dict[str, Any]:
 
 def top1(name: str, paths: list[Path]) -> float:
     """Share of `paths` whose most probable ImageNet class is the index that the file's name begins with."""
-    import timm
     import torch
 
     from headstart.features.preprocess import decoded, normalise
-    from headstart.source import weights
-    from headstart.source.bundled import BundledSource
     from headstart.target import PathInputs
 
-    source = BundledSource(f"bundled:{name}")
-    module = timm.create_model(source.card.architecture, pretrained=False)
-    state = weights.rename_by_order(weights.read(source.path()), module, name)
-    weights.load(module, state, name)
-    module.eval()
+    module, how = pretrained(name)
     right = 0
-    how = source.card.preprocessing
     for i, pixels in decoded(PathInputs(paths), how, np.arange(len(paths))):
         with torch.inference_mode():
             predicted = int(module(torch.from_numpy(normalise(pixels[None], how))).argmax())
         digits = "".join(iter_leading_digits(paths[i].name))
         right += predicted == int(digits)
     return right / len(paths)
+
+
+def pretrained(name: str) -> tuple[Any, Any]:
+    """The whole network with its ImageNet classifier, and its preprocessing."""
+    import timm
+
+    from headstart.source import weights
+    from headstart.source.bundled import BundledSource
+
+    source = BundledSource(f"bundled:{name}")
+    module = timm.create_model(source.card.architecture, pretrained=False)
+    weights.load(module, weights.rename_by_order(weights.read(source.path()), module, name), name)
+    return module.eval(), source.card.preprocessing
 
 
 def iter_leading_digits(name: str) -> list[str]:

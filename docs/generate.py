@@ -71,6 +71,8 @@ def cli_page() -> str:
     for name, command in commands.items():
         if not command.hidden:
             parts += [f"## headstart {name}\n", _help([name])]
+            for inner in getattr(command, "commands", {}):
+                parts += [f"### headstart {name} {inner}\n", _help([name, inner])]
     return "\n".join(parts)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import files
+from headstart import files, profile
 from headstart.budget import Budget, parse_seconds
 from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
@@ -21,7 +21,7 @@ from headstart.report import Showcase, Shown, thumbnail, write
 from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
 from headstart.search import run as search
-from headstart.search.run import EVIDENCE, MODEL
+from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
 from headstart.source import BUNDLED, SourceCard
 from headstart.source import cards as cards_of
 from headstart.target import Hygiene, Target, load_target
@@ -112,7 +112,8 @@ def fit(
         budget: wall time (`30s`, `2m`, `1h`, or seconds), or a :class:`~headstart.budget.Budget` with `trials`.
         out: the run's directory, resumed if it holds this run; None: a new temporary one.
         source: names of pretrained sources; empty: the bundled ones.
-        strategy: names of transfer strategies; empty: all.
+        strategy: names of strategies; empty: all. Where the transfer strategies named train no network (`probe`),
+            baselines that train one are only tried if they are named too.
         label: label column; None: guessed.
         input: picture column; None: guessed.
         group: group column; its examples never stand on both sides of a split.
@@ -130,17 +131,21 @@ def fit(
         The run, with `evidence`, `predictor` and `report`.
     """
     options = prepare(budget, source, strategy, seed, device, command)
+    if out is not None:
+        refuse_foreign(Path(out))
     if isinstance(data, Target):
         target = data
     else:
-        target = load_target(
-            data, label=label, input=input, group=group, test_fraction=test_fraction, seed=seed, name=name
-        )
+        with profile.phase("read"):
+            target = load_target(
+                data, label=label, input=input, group=group, test_fraction=test_fraction, seed=seed, name=name
+            )
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
     finished = search(target, folder, options, listener)
-    showcase = _showcase(finished)
-    files.write_json(folder / _SHOWCASE, showcase.to_json())
-    write(finished.evidence, folder, showcase)
+    with profile.phase("report"):
+        showcase = _showcase(finished)
+        files.write_json(folder / _SHOWCASE, showcase.to_json())
+        write(finished.evidence, folder, showcase)
     return Run(folder)
 
 

@@ -8,8 +8,9 @@ import logging
 import os
 import shlex
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from headstart.api import Run
     from headstart.judge.evidence import Evidence
+    from headstart.profile import Profile
+
+SHOWN_SECONDS = 0.05  # shorter parts of the time would read 0.0
 
 app = typer.Typer(
     name="headstart",
@@ -69,25 +73,34 @@ def fit(
     trials: Annotated[int | None, typer.Option(min=2, help="Count search trials instead of time.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; resumed if it holds this run.")] = None,
     source: Annotated[str, typer.Option(help="Pretrained sources, comma-separated. Default: the bundled ones.")] = "",
-    strategy: Annotated[str, typer.Option(help="Transfer strategies, comma-separated. Default: all.")] = "",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="Strategies, comma-separated. Default: all. Beside routes that train no network, such as probe, "
+            "baselines that train one are tried only if they are named: probe,scratch."
+        ),
+    ] = "",
     label: Label = None,
     input: Input = None,
     group: Group = None,
     test_fraction: TestFraction = 0.25,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, or a torch device such as cuda.")] = "cpu",
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write where the time went, phase by phase, as JSON.")
+    ] = None,
 ) -> None:
     """Find out whether transfer helps, prove it on a sealed test set, and keep the model."""
     from headstart.budget import Budget, parse_seconds
+    from headstart.profile import process_seconds
 
     limits = Budget(trials=trials) if trials else Budget(seconds=parse_seconds(budget))
-    from headstart import api
-
     folder = out or Path("runs") / Path(target.partition(":")[2] or target).stem
     _fit(
-        api,
         target,
         folder,
+        imported=process_seconds(),
+        keep=profile,
         budget=limits,
         source=_names(source),
         strategy=_names(strategy),
@@ -100,28 +113,76 @@ def fit(
     )
 
 
-def _fit(api: Any, target: str, folder: Path, **options: Any) -> Run:
-    from headstart.target import load_target
+def _fit(target: str, folder: Path, *, imported: float = 0.0, keep: Path | None = None, **options: Any) -> Run:
+    """Run, and say what came of it; `imported` seconds had passed before, and the profile goes to `keep`."""
+    from headstart import profile
 
-    console = _console()
-    reading = {key: options.pop(key) for key in ("label", "input", "group", "test_fraction")}
-    api.prepare(**options)
-    with _listener(console) as listener:
-        data = load_target(
-            target, seed=options["seed"], **reading, progress=lambda done, n: listener.progress("reading", done, n)
-        )
-        listener.clear()
-        for line in _target_lines(data):
-            listener.say(line)
-        names = [card.short for card in api.cards_of(options["source"] or api.BUNDLED)]
-        listener.say(f"  sources   {', '.join(names)}, scratch")
-        run: Run = api.fit(data, out=folder, listener=listener, command=_command(), **options)
-    for line in _verdict_lines(run.evidence):
+    if keep is not None:
+        _refuse_profile(keep)
+    with profile.opened(imported) as spent:
+        run = _run(target, folder, **options)
+    for line in _verdict_lines(run.evidence, spent):
         typer.echo(line)
     typer.echo(f"  files     {folder / 'model'}/   {folder / 'report.html'}   {folder / 'evidence.json'}")
+    if keep is not None:
+        _write_profile(spent, keep)
+        typer.echo(f"  profile   {keep}")
     if run.evidence.partial:
         sys.exit(130)  # everything was said
     return run
+
+
+def _run(target: str, folder: Path, **options: Any) -> Run:
+    """Read the target and fit, showing on stderr what is going on."""
+    from headstart import profile
+
+    with profile.phase("import"):
+        from headstart import api, source
+        from headstart.search.run import refuse_foreign
+        from headstart.target import load_target
+
+        console = _console()
+    reading = {key: options.pop(key) for key in ("label", "input", "group", "test_fraction")}
+    api.prepare(**options)
+    refuse_foreign(folder)
+    with _listener(console) as listener:
+        with profile.phase("read"):
+            data = load_target(
+                target, seed=options["seed"], **reading, progress=lambda done, n: listener.progress("reading", done, n)
+            )
+        listener.clear()
+        for line in _target_lines(data):
+            listener.say(line)
+        names = [card.short for card in source.cards(options["source"] or source.BUNDLED)]
+        listener.say(f"  sources   {', '.join(names)}, scratch")
+        return api.fit(data, out=folder, listener=listener, command=_command(), **options)
+
+
+def _refuse_profile(path: Path) -> None:
+    """Check before the work that its profile can be written after it."""
+    if path.is_dir():
+        raise OptionError(Problem(f"--profile {path} is a folder", "the name of a file to write"))
+    if not path.absolute().parent.is_dir():
+        raise OptionError(
+            Problem(f"--profile {path}: there is no folder {path.parent}", "a file in a folder that exists")
+        )
+
+
+def _write_profile(spent: Profile, path: Path) -> None:
+    from headstart import files, machine
+
+    document = {
+        "command": _command(),
+        **spent.to_json(),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+    }
+    try:
+        files.write_json(path, document)
+    except OSError as error:
+        raise OptionError(
+            Problem(f"--profile {path} cannot be written: {error.strerror or error}", "a file you may write")
+        ) from error
 
 
 @app.command()
@@ -224,6 +285,73 @@ def check(
         typer.echo(line)
 
 
+cache_app = typer.Typer(
+    help="List what is kept so that nothing is computed twice; prune or verify it.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.callback()
+def _cache(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="The list as JSON.")] = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from headstart.store import manage
+    from headstart.store.size import format_size
+
+    found = manage.contents()
+    if as_json:
+        document = {"folder": str(found.folder), "bytes": found.bytes, "arrays": found.arrays, "limit": found.limit}
+        typer.echo(json.dumps({**document, "held": [asdict(part) for part in found.held]}, ensure_ascii=False))
+        return
+    rows = [("kind", "what", "count", "size", "last used")]
+    rows += [
+        (part.kind, part.what, f"{part.count:,}", format_size(part.bytes), _moment(part.used)) for part in found.held
+    ]
+    for line in _table(rows, right=(2, 3)):
+        typer.echo(line)
+    typer.echo("")
+    typer.echo(f"arrays    {format_size(found.arrays)}, at most {format_size(found.limit)} (HEADSTART_CACHE_LIMIT)")
+    typer.echo(f"in all    {format_size(found.bytes)} in {found.folder}")
+
+
+@cache_app.command("prune")
+def _cache_prune(
+    to: Annotated[str, typer.Option(help="What arrays may still take: 1G, 500M. Default: their limit.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Remove all there is, compiled networks too.")] = False,
+) -> None:
+    """Remove what nobody reads any more, then the arrays that were not used for the longest time."""
+    from headstart.store import manage
+    from headstart.store.size import format_size, parse_size
+
+    if to and everything:
+        raise OptionError(Problem("both --to and --all", "one of them"))
+    freed = manage.prune(parse_size(to, "--to") if to else None, everything=everything)
+    typer.echo(f"removed {format_size(freed)}; {format_size(manage.contents().bytes)} are left")
+
+
+@cache_app.command("verify")
+def _cache_verify() -> None:
+    """Read every array, and forget those that are damaged: they are computed again when they are needed."""
+    from headstart.store import manage
+    from headstart.store.size import format_size
+
+    with _Line(_console()) as listener:
+        found = manage.verify(progress=lambda done, total: listener.progress("reading", done, total))
+        listener.clear()
+    for name in found.tables:
+        typer.echo(f"{name} was damaged and is put aside; what it described is computed again")
+    read = f"{found.arrays:,} arrays ({format_size(found.bytes)}) were read"
+    if found.damaged:
+        typer.echo(f"{read}; {found.damaged:,} of them were damaged and are forgotten: they are computed again")
+    else:
+        typer.echo(f"{read}; all of them are as they were kept")
+
+
 @app.command()
 def sources(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -249,9 +377,8 @@ def sources(
         )
         for card in cards
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in _table(rows):
+        typer.echo(line)
     typer.echo("")
     typer.echo("timm:NAME        any timm model, from the hub or its cache       timm:resnet50.a1_in1k")
     typer.echo("timm:NAME@FILE   the same with weights from a file               timm:resnet18@resnet18.safetensors")
@@ -264,18 +391,18 @@ def demo(
     budget: Annotated[str, typer.Option(help="Wall time for each of the two.")] = "1m",
 ) -> None:
     """The main job on embedded data: pictograms, where transfer helps, and digits, where it hurts."""
-    from headstart import api
     from headstart.budget import Budget, parse_seconds
+    from headstart.profile import process_seconds
 
     seconds = parse_seconds(budget)
     console = _console()
-    runs = {}
+    runs: dict[str, Run] = {}
     for name in ("pictograms", "digits"):
         console.print(f"\n{name}", markup=False, style="bold")
         runs[name] = _fit(
-            api,
             f"embedded:{name}",
             out / name,
+            imported=0.0 if runs else process_seconds(),
             budget=Budget(seconds=seconds),
             source=(),
             strategy=(),
@@ -297,6 +424,22 @@ def demo(
 
 
 # -- words ------------------------------------------------------------------------------------------------------
+
+
+def _table(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> Iterator[str]:
+    """Rows as lines with aligned columns, those in `right` flush right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _moment(seconds: float | None) -> str:
+    """A date and time of day where the user is."""
+    return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -371,7 +514,13 @@ def _route(evidence: Evidence, side: str) -> str:
     return f"{route.strategy} on {short}" if short else str(route.strategy)
 
 
-def _verdict_lines(evidence: Evidence) -> Iterator[str]:
+def _time_line(spent: Profile) -> str:
+    """The total and its parts in seconds; parts that would read 0.0 are left out."""
+    parts = [f"{name} {seconds:.1f}" for name, seconds in spent.parts().items() if seconds >= SHOWN_SECONDS]
+    return f"  time      {spent.total:.1f} s" + (f": {', '.join(parts)}" if parts else "")
+
+
+def _verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
     from headstart.budget import format_seconds
 
     seeds = _count(evidence.seeds, "seed")
@@ -387,9 +536,16 @@ def _verdict_lines(evidence: Evidence) -> Iterator[str]:
         if evidence.examples_to_settle:
             line += f"; about {evidence.examples_to_settle:,} test examples would settle it"
         yield f"            {line}"
+    yield _time_line(spent)
     if untried := [row for row in evidence.leaderboard if row.status == "skipped"]:
         families = ", ".join(dict.fromkeys(row.strategy for row in untried))
-        yield f"  untried   {_count(len(untried), 'route')} ({families}): the budget had no room; the report lists them"
+        if evidence.partial:
+            why = "the run was interrupted"
+        elif evidence.budget.endswith(" trials"):
+            why = f"the {evidence.budget} were spent on others"
+        else:
+            why = "the budget had no room"
+        yield f"  untried   {_count(len(untried), 'route')} ({families}): {why}; the report lists them"
     for warning in evidence.warnings:
         yield f"  note      {warning}"
 
@@ -451,24 +607,39 @@ def _listener(console: Console) -> Any:
     from headstart.search import Listener
 
     class Shown(_Line, Listener):
+        headed = False
+
+        def __init__(self, console: Console) -> None:
+            super().__init__(console)
+            # Results still to be said, by episode and setting: those of one setting differ by their seed alone.
+            self.finals: dict[tuple[str, str], list[Any]] = {}
+
+        def __exit__(self, *_: object) -> None:
+            self.flush()
+            super().__exit__(*_)
+
         def resumed(self, trials: int) -> None:
             self.say(f"  resuming  {_count(trials, 'trial')} in the ledger will not be repeated")
 
         def limited(self, why: str) -> None:
             self.say(f"  note      {why}")
 
-        headed = False
-
         def began(self, spec: Any, predicted: float, left: float) -> None:
             if not self.headed:
                 self.headed = True
-                self.say(f"  {'side':<9} {'route':<54} {'':<6}  {'validation score':<25} {'time':>7}  {'memory':>9}")
+                what, peak = f"{'':<8}validation score", "process peak"
+                self.say(f"  {'side':<9} {'route':<54} {what:<33} {'time':>7}  {peak:>12}")
             phase = "" if spec.phase == "search" else f" ({spec.phase})"
             budget = "" if left == float("inf") else f", {format_seconds(max(0.0, left))} of budget left"
             self.words = f"{spec.words()}{phase}, {_fold(spec)}, about {format_seconds(predicted)}{budget} "
             self.live(self.words)
 
         def ended(self, result: Any, score: tuple[float, float, float] | None, left: float) -> None:
+            if result.spec.phase == "final" and result.status == "ok" and not _trains(result.spec):
+                self.finals.setdefault((result.spec.episode, result.spec.setting), []).append(result)
+                return
+            if result.spec.phase != "final":
+                self.flush()
             name = f"{result.spec.words()}{_details(result.spec)}"
             if result.status == "failed":
                 self.say(f"  failed    {name}: {result.error}")
@@ -480,16 +651,29 @@ def _listener(console: Console) -> Any:
             else:
                 shown = {"final": "predicted the sealed test", "ship": "trained for shipping"}[result.spec.phase]
             budget = "" if left == float("inf") else f"  {format_seconds(max(0.0, left)):>11} left"
-            self.say(
-                f"  {result.side:<9} {name:<54} {_fold(result.spec)}  {shown:<25}"
-                f" {format_seconds(result.wall):>7}  {result.memory_mb:5.0f} MiB{budget}"
-            )
+            self.row(name, f"{_fold(result.spec)}  {shown}", [result], budget)
+
+        def row(self, name: str, what: str, results: list[Any], budget: str = "") -> None:
+            """One line of the table, of one result or of several together."""
+            wall, peak = sum(r.wall for r in results), max(r.memory_mb for r in results)
+            side = results[0].side
+            self.say(f"  {side:<9} {name:<54} {what:<33} {format_seconds(wall):>7}  {peak:8.0f} MiB{budget}")
+
+        def flush(self) -> None:
+            """Say the final trials of routes that train no network, which hardly differ: a line for all seeds."""
+            for results in self.finals.values():
+                spec = results[0].spec
+                what = f"{_seeds([r.spec.seed for r in results])} predicted the test"
+                self.row(f"{spec.words()}{_details(spec)}", what, results)
+            self.finals.clear()
 
         def interrupted(self) -> None:
             self.clear()
+            self.flush()
             self.say("  interrupted: comparing what was found so far; press Ctrl-C again to stop at once")
 
         def judging(self) -> None:
+            self.flush()
             self.words = "opening the sealed test, judging, saving the model"
             self.live(self.words)
 
@@ -499,6 +683,23 @@ def _listener(console: Console) -> Any:
 def _fold(spec: Any) -> str:
     """What the seed of a trial stands for: in the search, the fold that it is validated on."""
     return f"{'fold' if spec.phase == 'search' else 'seed'} {spec.seed + 1}"
+
+
+def _seeds(seeds: list[int]) -> str:
+    """`seed 1`, `seeds 1 to 5`, or, where a resumed run goes on, whichever they are."""
+    numbers = [seed + 1 for seed in sorted(seeds)]
+    if len(numbers) == 1:
+        return f"seed {numbers[0]}"
+    if numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"seeds {numbers[0]} to {numbers[-1]}"
+    return f"seeds {', '.join(map(str, numbers))}"
+
+
+def _trains(spec: Any) -> bool:
+    """Whether a trial trains a network, so that its seed matters."""
+    from headstart import strategy
+
+    return bool(strategy.find(spec.strategy).needs.gradients)
 
 
 def _details(spec: Any) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Make a rename inside `path` durable (a no-op where directories cannot be opened, as on Windows)."""
     with contextlib.suppress(OSError, AttributeError):
         descriptor = os.open(path, os.O_RDONLY)
@@ -41,7 +41,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,7 +79,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:

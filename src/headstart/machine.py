@@ -12,7 +12,7 @@ from importlib import metadata
 from types import TracebackType
 from typing import Any
 
-PACKAGES = ("headstart", "torch", "timm", "numpy", "scikit-learn", "pillow")
+PACKAGES = ("headstart", "torch", "timm", "numpy", "scikit-learn", "pillow", "openvino")
 
 
 def versions() -> dict[str, str]:
@@ -44,6 +44,16 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
+
+
+def features() -> str:
+    """What the processor can do (its instruction sets), as one string: compiled things depend on it."""
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.startswith(("flags", "Features")):
+                    return " ".join(sorted(line.partition(":")[2].split()))
+    return f"{platform.machine()} {platform.processor()}"
 
 
 def _processor() -> str:

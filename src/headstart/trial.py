@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import profile
 from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget
@@ -186,16 +187,18 @@ def execute(
                 train, asked, labels = view.training(), sealed, None
             if spec.labels is not None:
                 train = train.sample(spec.labels, spec.seed)
-            predictor = strategy(source, train, budget=budget, seed=spec.seed, bench=bench)
+            with profile.phase("train"):
+                predictor = strategy(source, train, budget=budget, seed=spec.seed, bench=bench)
             before = replace(bench.tally)
             log_probabilities, elapsed = None, 0.0
             if asked is not None:
-                with Meter() as predicting:
+                with Meter() as predicting, profile.phase("forward"):
                     vectors = bench.features(predictor.body, asked, source.card.short)
                     log_probabilities = predictor.log_probabilities(vectors)
                 elapsed = predicting.spent().wall + bench.tally.saved - before.saved
             if keep is not None:
-                predictor.save(keep)
+                with profile.phase("save"):
+                    predictor.save(keep)
         spent = meter.spent()
     except (HeadstartError, MemoryError) as error:
         words = str(error) or type(error).__name__
@@ -213,10 +216,10 @@ def execute(
         cpu=spent.cpu,
         memory_mb=spent.memory_mb,
         predict_seconds=elapsed,
-        computed=tally.computed if predictor.body.space() is not None else 0,
+        computed=tally.computed if predictor.body.frozen() is not None else 0,
         compute_seconds=tally.seconds,
         prepare_seconds=tally.preparing,
-        model_parameters=sum(t.numel() for t in tensors) + sum(a.size for a in predictor.head.arrays().values()),
+        model_parameters=sum(t.size for t in tensors) + sum(a.size for a in predictor.head.arrays().values()),
         flops=source.card.flops,
         note=_note(predictor),
     )

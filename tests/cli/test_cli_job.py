@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from headstart.api import open_run
+from headstart.trial import Spec
 
 pytestmark = pytest.mark.fast
 
@@ -36,7 +37,7 @@ def offline(monkeypatch):
 def fitted(headstart, photos, tmp_path, monkeypatch):
     """A run through the command line, without a network."""
     tried = offline(monkeypatch)
-    said = headstart("fit", photos, "--out", tmp_path / "run", *QUICK)
+    said = headstart("fit", photos, "--out", tmp_path / "run", *QUICK, "--profile", tmp_path / "profile.json")
     assert said.code == 0, said.err
     assert tried == []
     return tmp_path / "run", said
@@ -54,14 +55,22 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
         assert (folder / name).exists()
     assert "  target    120 images · 2 classes · 60 train / 60 test (given split)" in said.err
     assert "  sources   detail, scratch" in said.err
-    assert len(re.findall(r"^  (?:baseline|transfer)  ", said.err, re.M)) == 4 + 10 + 4
+    # The five final trials of a route that trains no network make one line.
+    assert len(re.findall(r"^  (?:baseline|transfer)  ", said.err, re.M)) == 4 + 2 + 4
+    assert len(re.findall(r"^  (?:baseline|transfer)  .* seeds 1 to 5 predicted the test ", said.err, re.M)) == 2
+    assert re.search(r"^  side      route .* validation score .* time  process peak$", said.err, re.M)
     assert "verdict" not in said.err
     command = open_run(folder).evidence.command
     assert command.startswith("headstart fit ")
     assert "--trials 4" in command
 
+    # A quick comparison leaves the slow baselines out, and says so; nothing is called untried for lack of room.
+    assert "  note      Baselines that train a network were not tried, because --strategy named only" in said.out
+    assert "untried" not in said.out
+    _time(folder, said, tmp_path / "profile.json")
+
     again = headstart("fit", photos, "--out", folder, *QUICK)
-    assert (again.code, again.out) == (0, said.out)
+    assert (again.code, timeless(again.out)) == (0, timeless(said.out))
     assert "  resuming  18 trials in the ledger will not be repeated" in again.err
 
     refused = headstart("fit", photos, "--out", folder, *QUICK, "--seed", 3)
@@ -77,6 +86,47 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
     assert (folder / "evidence.json").read_bytes() == before
 
     _predict(headstart, folder, photos, tmp_path)
+
+
+def timeless(out):
+    """The answer without what the clock decides, and without where the profile went."""
+    return [line for line in out.splitlines() if not line.startswith(("  time ", "  profile "))]
+
+
+def _time(folder, said, file):
+    """Where the time went: one line after `shipped`, and the same in a file."""
+    lines = said.out.splitlines()
+    (number,) = (i for i, line in enumerate(lines) if line.startswith("  time "))
+    assert lines[number - 1].startswith("  shipped ")
+    told = re.fullmatch(r"  time      (\d+\.\d) s: (.*)", lines[number])
+    parts = dict(part.split(" ") for part in told[2].split(", "))
+    # In a process that did much else before, `import` is the largest part; what is told adds up but for rounding.
+    assert next(iter(parts)) == "import"
+    assert "train" in parts
+    assert "0.0" not in parts.values()
+    assert sum(map(float, parts.values())) == pytest.approx(float(told[1]), abs=0.05 * 12)
+
+    assert f"  profile   {file}" in lines
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["seconds"] == pytest.approx(float(told[1]), abs=0.051)
+    phases = {name: phase["seconds"] for name, phase in found["phases"].items()}
+    assert sum(phases.values()) + found["other"] == pytest.approx(found["seconds"], abs=1e-3)
+    assert all(phases[name] > 0 for name in ("import", "read", "forward", "train", "judge", "save", "report"))
+    assert found["phases"]["train"]["count"] == 18
+    assert {"python", "headstart"} <= found["versions"].keys()
+    assert found["machine"]["cores"] >= 1
+    assert found["command"].startswith("headstart fit ")
+
+    ledger = [json.loads(line) for line in (folder / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
+    results = {Spec(**e["result"]["spec"]).key: e["result"] for e in ledger if e["event"] == "result"}
+    assert [trial["key"] for trial in found["trials"]] == list(results)
+    for trial in found["trials"]:
+        assert trial["wall_seconds"] == pytest.approx(results[trial["key"]]["wall"], abs=1e-5)
+        assert trial["cpu_seconds"] >= 0
+    probes = [trial for trial in found["trials"] if trial["words"] == "probe on detail"]
+    # Two trials look at all pictures of a side for the first time, and every other trial finds them in the store.
+    assert [trial["computed"] for trial in probes if trial["computed"]] == [60, 60]
+    assert all(trial["recalled"] for trial in probes[1:])
 
 
 def _predict(headstart, folder, photos, tmp_path):

@@ -81,6 +81,30 @@ def test_wrong_output_folders(wrong, photos, tmp_path):
     assert (foreign / "ledger.jsonl").read_text().startswith("date,amount")
 
 
+def test_a_folder_that_holds_something_else_is_refused_before_the_data_is_read(wrong, photos, tmp_path, monkeypatch):
+    def read(*arguments, **options):
+        raise AssertionError("the data was read")
+
+    monkeypatch.setattr("headstart.target.load_target", read)
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    for name in ("a", "b", "c", "d", "e", "notes.txt", "z"):
+        (folder / name).write_text("mine")
+    said = wrong("fit", photos, "--out", folder, "--trials", 2, "--source", "toy:detail")
+    assert f"{folder} is not empty and holds no run: a, b, c, d, e and 2 more\n" in said
+    assert "expected: a new or empty folder" in said
+    assert "next:     --out with a new name" in said
+    assert len(list(folder.iterdir())) == 7
+    assert "is not empty" in wrong("fit", photos, "--out", photos, "--trials", 2)  # not even beside the data
+
+
+def test_a_profile_that_cannot_be_written_is_refused_before_the_data_is_read(wrong, photos, tmp_path):
+    out = ("--out", tmp_path / "run", "--trials", 2)
+    assert "there is no folder" in wrong("fit", photos, "--profile", tmp_path / "absent" / "p.json", *out)
+    assert "is a folder" in wrong("fit", photos, "--profile", tmp_path, *out)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="whoever runs this may write everywhere")
 def test_a_read_only_output_folder(wrong, photos, tmp_path):
     locked = tmp_path / "locked"

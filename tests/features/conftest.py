@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from headstart.features import Body
-from headstart.features.body import Forward
+from headstart.features.body import Forward, Part
 
 
 class MeanBody(Body):
@@ -29,8 +29,8 @@ class MeanBody(Body):
     def spec(self):
         return {"kind": "mean", "revision": self.revision}
 
-    def space(self):
-        return self.spec()
+    def parts(self):
+        return [Part("mean", self.spec(), (3,))]
 
 
 @pytest.fixture

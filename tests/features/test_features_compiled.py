@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.features import NetworkBody, compiled, extract
+from headstart.features import NetworkBody, Tally, compiled, extract, extract_parts
+from headstart.features.engine import TorchEngine
 from headstart.features.preprocess import normalise
-from headstart.source import architecture, find
+from headstart.source import architecture, cuts, find
 from headstart.source.card import Preprocessing
 from headstart.target.inputs import ArrayInputs
 
@@ -42,6 +43,18 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+def place(revision="r"):
+    return compiled.place("small_cnn", f"{revision} []", HOW)
+
+
+def converts(module, folder):
+    return compiled.convert(cuts.Pooled(module), (), HOW, folder, dict(body()[0].tensors()))
+
+
+def uses_torch(network):
+    return isinstance(network._engine, TorchEngine)
+
+
 def body(revision="r", calls=None):
     module = architecture.build("small_cnn", 1).eval()
 
@@ -59,7 +72,7 @@ def once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("converted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(folder))
-        assert compiled.convert(body()[1], 32, compiled.place("small_cnn", "r", 32)) is not None
+        assert converts(body()[1], place())
     return folder
 
 
@@ -82,8 +95,8 @@ def test_many_inputs_compile_and_few_do_not(cache, tmp_path):
     assert not (cache / "compiled").exists()
     many = extracted(network, inputs, tmp_path / "b")
     [folder] = (cache / "compiled").iterdir()
-    assert folder == compiled.place("small_cnn", "r", 32)
-    assert network._compiled is not None
+    assert folder == place()
+    assert not uses_torch(network)
     expected = by_torch(module, inputs, HOW)
     assert relative(many, expected) < 1e-4
     assert relative(few, expected[:5]) < 1e-5
@@ -132,25 +145,38 @@ def test_a_damaged_conversion_falls_back_to_torch(harm, converted, tmp_path, cap
     with caplog.at_level(logging.WARNING, "headstart"):
         vectors = extracted(again, inputs, tmp_path / "b")
     assert "torch is used" in caplog.text
-    assert again._compiled is None
+    assert uses_torch(again)
     assert relative(vectors, by_torch(module, inputs, HOW)) < 1e-6
 
 
 @pytest.mark.fast
 def test_a_network_that_disagrees_is_not_used(cache, tmp_path, caplog, monkeypatch):
     """A converter that gets the weights wrong is caught by comparing with torch."""
-    real = compiled.load
-    monkeypatch.setattr(compiled, "load", lambda folder: lambda batch: real(folder)(batch) * 1.01)
+
+    class Wrong(compiled.CompiledEngine):
+        def finish(self):
+            super().finish()
+            if self.results is not None:
+                self.results *= np.float32(1.01)
+
+        results = None
+
+        def start(self, pixels, rows, into):
+            super().start(pixels, rows, into)
+            self.results = into[0]
+
+    real = compiled.CompiledEngine
+    monkeypatch.setattr(compiled, "CompiledEngine", Wrong)
     network, module = body()
     inputs = pictures(64)
     with caplog.at_level(logging.WARNING, "headstart"):
         vectors = extracted(network, inputs, tmp_path / "a")
-    assert "differs from torch by 1.0e-02" in caplog.text
+    assert "differ from torch's by 1.0e-02" in caplog.text
     assert relative(vectors, by_torch(module, inputs, HOW)) < 1e-6
-    monkeypatch.setattr(compiled, "load", real)
+    monkeypatch.setattr(compiled, "CompiledEngine", real)
     again, _ = body()
     extracted(again, inputs, tmp_path / "b")
-    assert again._compiled is None, "the network that was refused is used by the next process"
+    assert uses_torch(again), "the network that was refused is used by the next process"
 
 
 @pytest.mark.fast
@@ -181,14 +207,14 @@ def test_trained_here_is_neither_compiled_nor_kept(cache, tmp_path):
 @pytest.mark.slow
 def test_lite0_compiled_equals_torch(cache, tmp_path):
     source = find("efficientnet_lite0")
-    network, how = NetworkBody.frozen(source), source.card.preprocessing
+    network, how = NetworkBody.of(source), source.card.preprocessing
     smooth = [
         np.asarray(picture)
         for picture in (pictures(64, side=9, seed=3).image(i).resize((250, 230), 3) for i in range(64))
     ]
     inputs = ArrayInputs(smooth)
     vectors = extract(network, inputs, store=tmp_path / "a")
-    assert network._compiled is not None
+    assert not uses_torch(network)
     expected = by_torch(source.module().eval(), inputs, how)
     assert relative(vectors, expected) < 1e-3
     # The largest over all hides small vectors: every picture by itself as well.
@@ -202,10 +228,11 @@ def test_telemetry_is_never_imported(tmp_path):
 import sys
 import numpy as np
 from headstart.features import compiled
-from headstart.source import architecture
+from headstart.source import architecture, cuts
+from headstart.source.card import Preprocessing
 from pathlib import Path
 folder = Path(sys.argv[1])
-assert compiled.convert(architecture.build("small_cnn").eval(), 32, folder) is not None
+assert compiled.convert(cuts.Pooled(architecture.build("small_cnn").eval()), (), Preprocessing(32), folder)
 assert sys.modules["openvino_telemetry"] is None
 assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
 import openvino
@@ -217,3 +244,94 @@ print("converted with", openvino.__version__)
     )
     assert done.returncode == 0, done.stderr
     assert "converted with" in done.stdout
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_several_stages_in_one_pass(engine, cache, tmp_path):
+    """Pooled, a stage's mean and a stage's values come from one pass, each kept by itself, and equal torch's."""
+    module = architecture.build("small_cnn", 1).eval()
+    stages = architecture.stages("small_cnn", 32)
+    assert [stage.name for stage in stages] == ["blocks.0", "blocks.1", "blocks.2"]
+    outputs = ("pooled", "blocks.0", "blocks.1:map")
+
+    def network(outputs):
+        return NetworkBody(module, "small_cnn", HOW, 192, "r", stages=stages, outputs=outputs)
+
+    inputs = pictures(70 if engine == "openvino" else 9)
+    made = network(outputs)
+    tally = Tally()
+    found = extract_parts(made, inputs, store=tmp_path, tally=tally)
+    assert uses_torch(made) == (engine == "torch")
+    assert tally.computed == len(inputs), "the forward pass ran more than once"
+    from headstart.features.preprocess import to_pixels
+
+    pixels = np.stack([to_pixels(inputs.image(i), HOW) for i in range(len(inputs))])
+    with torch.inference_mode():
+        first = module.blocks[0](torch.from_numpy(normalise(pixels, HOW)))
+        second = module.blocks[1](first)
+    assert relative(found["pooled"], by_torch(module, inputs, HOW)) < 1e-4
+    assert relative(found["blocks.0"], first.mean((2, 3)).numpy()) < 1e-4
+    assert found["blocks.1:map"].dtype == np.float16
+    assert relative(found["blocks.1:map"].astype(np.float32), second.flatten(1).numpy()) < 1e-3
+    # Each is now found by a body that asks for it alone.
+    for name in outputs:
+        again = Tally()
+        extract_parts(network((name,)), inputs, store=tmp_path, tally=again)
+        assert (again.computed, again.recalled) == (0, len(inputs)), name
+    with pytest.raises(KeyError):
+        network(("blocks.9",))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", ["small_cnn", "test_resnet", "test_convnext", "test_efficientnet"])
+def test_prefix_and_tail_are_the_network(name):
+    module = architecture.build(name, 2).eval()
+    traced = cuts.trace(module)
+    assert len(traced.cuts) >= 3
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32))
+    with torch.inference_mode():
+        expected = cuts.Pooled(module)(x)
+        pooled, *values = traced.with_stages(tuple(traced.cuts))(x)
+        assert torch.equal(pooled, expected)
+        for stage, value in zip(traced.cuts, values, strict=True):
+            tail = traced.after(stage)
+            assert torch.allclose(tail(value), expected, rtol=1e-4, atol=1e-6), stage
+            before = {name for name, _ in traced.root.named_parameters()}
+            assert {name for name, _ in tail.named_parameters()} < before, "names changed, or nothing was cut off"
+
+
+@pytest.mark.fast
+def test_a_view_is_drawn_once_for_each_picture(cache, tmp_path):
+    """Two computations of one view agree, two views differ, and neither is the plain picture."""
+    from headstart.features import Augmentation, View
+
+    module, inputs = architecture.build("small_cnn", 1).eval(), pictures(6, side=40)
+
+    def vectors(view, store):
+        network = NetworkBody(module, "small_cnn", HOW, 192, "r", view=view)
+        return extract(network, inputs, store=tmp_path / store)
+
+    change = Augmentation(crop=0.4, flip=True, colour=0.2)
+    first, again, other = vectors(View(change, 0), "a"), vectors(View(change, 0), "b"), vectors(View(change, 1), "a")
+    plain = vectors(None, "a")
+    np.testing.assert_array_equal(first, again)
+    assert (np.abs(first - other).max(axis=1) > 1e-3).all()
+    assert (np.abs(first - plain).max(axis=1) > 1e-3).all()
+
+
+@pytest.mark.fast
+def test_a_refused_network_is_not_tried_again(cache, tmp_path, monkeypatch, caplog):
+    class Stub:
+        def convert_model(self, *args):
+            raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(compiled, "_openvino", Stub)
+    extracted(body()[0], pictures(64), tmp_path / "a")
+    monkeypatch.undo()
+    monkeypatch.setenv("HEADSTART_CACHE", str(cache))
+    caplog.clear()
+    again, _ = body()
+    extracted(again, pictures(64, seed=1), tmp_path / "a")
+    assert uses_torch(again)
+    assert caplog.text == "", "it is said once, not by every process"

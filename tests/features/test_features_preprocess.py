@@ -1,5 +1,7 @@
 """From pictures to inputs: as torchvision does, whatever the shape, in order, and why something cannot be read."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from torchvision.transforms import functional as tv
 
 from headstart.features.preprocess import decoded, normalise, to_pixels
 from headstart.source.card import Preprocessing
+from headstart.target.image import open_image
 from headstart.target.inputs import ArrayInputs, Inputs
 
 pytestmark = pytest.mark.fast
@@ -64,6 +67,23 @@ def test_squash_keeps_everything():
     pixels = to_pixels(Image.fromarray(wide), Preprocessing(size=20, squash=True, interpolation="bilinear"))
     assert (pixels[:, :9] == 200).all()
     assert (pixels[:, 11:] == 0).all()
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_a_photo_decoded_smaller_gives_the_same_pixels(squash):
+    """Sides of which an eighth is no whole number; one pixel of difference in size would show."""
+    detail = np.random.default_rng(5).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    photo = Image.fromarray(detail).resize((1003, 753), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    photo.save(stream, "JPEG", quality=98)
+    how = Preprocessing(size=40, squash=squash)
+    whole, smaller = open_image(stream), open_image(stream, at_least=90)
+    assert smaller.size == (126, 95)
+    difference = np.abs(to_pixels(whole, how).astype(int) - to_pixels(smaller, how))
+    assert difference.mean() < 0.5
+    assert difference.max() <= 8
+    shifted = np.abs(to_pixels(whole, how).astype(int) - to_pixels(smaller.copy(), how))
+    assert shifted.mean() > 2 * difference.mean()  # the copy counts as whole
 
 
 def test_normalise_by_hand():

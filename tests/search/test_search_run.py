@@ -27,6 +27,11 @@ from headstart.testing import Failing, negative, null, positive
 
 fast = pytest.mark.fast
 
+LEFT_OUT = (
+    "Baselines that train a network were not tried, because --strategy named only routes that train none; "
+    "name scratch to try them."
+)
+
 
 class Killed(BaseException):
     """Ends a run at once and leaves what kill -9 leaves: whole lines in the ledger, and nothing else done."""
@@ -88,10 +93,27 @@ def test_transfer_that_helps_is_shown_and_shipped(whole):
     assert not (folder / "finalists").exists()
     assert not (folder / "checkpoints").exists()
 
-    # What was not tried is told, and why.
-    skipped = [row for row in found.leaderboard if row.status == "skipped"]
-    assert {row.source for row in skipped} == {"scratch:small_cnn"}
-    assert {row.note for row in skipped} == {"the 8 trials were spent on others"}
+    # Baselines that train a network were left out on purpose: there was room for them, so they are not listed.
+    assert all(row.status == "ok" for row in found.leaderboard)
+    assert found.warnings == [LEFT_OUT]
+
+
+@fast
+def test_what_was_not_tried_is_told_and_why(go, heard):
+    found = go(positive(), trials=4, strategies=("probe", "scratch")).evidence
+    skipped = [(row.source, row.note) for row in found.leaderboard if row.status == "skipped"]
+    assert skipped == [("scratch:small_cnn", "the 4 trials were spent on others")]
+    assert found.warnings == []
+
+    def interrupt(event, what):
+        if event == "ended" and len(listener.of("ended")) == 2:
+            raise KeyboardInterrupt
+
+    listener = heard(interrupt)
+    partial = go(positive(), strategies=("probe", "scratch"), listener=listener, folder="partial").evidence
+    skipped = [(row.source, row.note) for row in partial.leaderboard if row.status == "skipped"]
+    assert ("scratch:small_cnn", "the run was interrupted before it") in skipped
+    assert {note for _, note in skipped} == {"the run was interrupted before it"}
 
 
 @fast
@@ -387,6 +409,22 @@ def test_a_folder_with_another_run_is_refused(go, heard, changes, named):
         go(positive(), **changes)
     with pytest.raises(RunError, match="its target differs"):
         go(positive(seed=9))
+
+
+@fast
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(go, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"run is not empty and holds no run: thesis\.txt\nexpected: "):
+        go(positive(), trials=2)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+    # What a kill before the ledger's first line leaves, and what file managers leave, is nobody's work.
+    (folder / "thesis.txt").unlink()
+    (folder / ".lock").touch()
+    (folder / ".DS_Store").touch()
+    assert go(positive(), trials=2).evidence.verdict == "helped"
+    assert (folder / ".DS_Store").exists()
 
 
 @fast

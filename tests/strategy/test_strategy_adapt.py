@@ -7,13 +7,14 @@ from safetensors.torch import save_file
 
 from headstart.budget import Budget
 from headstart.errors import OptionError, TrialError
+from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source import SourceCard, find
 from headstart.strategy import STRATEGIES, Adapt, Bench, Needs, make, parameters
 from headstart.strategy.adapt import classical, finetune
 from headstart.target.inputs import ArrayInputs
 from headstart.target.view import Examples, TrainView
-from headstart.train import Augmentation, History
+from headstart.train import History
 
 pytestmark = pytest.mark.fast
 
@@ -197,7 +198,7 @@ def test_the_probe_is_the_machine_on_the_source_s_features(tiny, tmp_path):
 
     v = view()
     predictor = make("probe", {"head": "ridge"})(tiny, v, budget=Budget(), seed=0, bench=Bench(store=tmp_path))
-    X = extract(NetworkBody.frozen(tiny), v.examples.inputs, store=tmp_path)
+    X = extract(NetworkBody.of(tiny), v.examples.inputs, store=tmp_path)
     expected = linear.ridge(X, v.examples.labels, 3).as_logits(v.examples.labels)
     np.testing.assert_array_equal(predictor.head.weight, expected.weight)
     assert predictor.body.revision == tiny.revision()
@@ -241,7 +242,7 @@ def test_finetune_lowers_the_training_loss_and_keeps_the_statistics(tiny, tmp_pa
     assert history.losses[-1] < history.losses[0]
     before, after = tiny.module().state_dict(), tuned.body.tensors()
     for key in before:
-        moved = not torch.equal(before[key], after[key])
+        moved = not np.array_equal(before[key].numpy(), after[key])
         assert moved == ("running" not in key and "num_batches" not in key), key
     assert tuned.body.revision is None, "the trunk is another now: its vectors are not the source's"
 
@@ -272,3 +273,34 @@ def test_scratch_learns_what_can_be_seen():
     predictor = strategy(find("scratch:small_cnn"), view(60), budget=Budget(), seed=0)
     new, truth = striped(60, seed=5)
     assert (predictor.predict_proba(new).argmax(1) == truth).mean() > 0.8
+
+
+def test_the_last_stages_are_tuned_from_the_cut(tiny, tmp_path):
+    """The prefix runs once for each view, the rest of the network stays the source's, and the saved model is whole."""
+    from headstart.predictor import load
+
+    card = tiny.card
+    assert len(card.stages) >= 3
+    strategy = make("finetune", {"epochs": 4, "rate": 3e-3, "last": 1, "views": 2, "batch": 12})
+    v = view(24)
+    bench = Bench(store=tmp_path / "store")
+    tuned = strategy(tiny, v, budget=Budget(), seed=0, bench=bench)
+    assert bench.tally.computed == 24 * (1 + 2 + 1), "pooled features, two views and the plain pictures"
+    again = Bench(store=tmp_path / "store")
+    strategy(tiny, v, budget=Budget(), seed=1, bench=again)
+    assert again.tally.computed == 0, "another seed takes the same views"
+    before, after = tiny.module().state_dict(), tuned.body.tensors()
+    moved = {key for key in before if not np.array_equal(before[key].numpy(), after[key])}
+    assert moved
+    last = card.stages[-1].name
+    assert any(key.startswith(f"{last}.") for key in moved), "the last stage was not trained"
+    frozen = [stage.name for stage in card.stages[:-1]]
+    assert not any(key.startswith(f"{stage}.") for key in moved for stage in frozen), "a frozen stage moved"
+    inputs = v.examples.inputs
+    mine = tuned.log_probabilities(again.features(tuned.body, inputs, ""))
+    tuned.save(tmp_path / "model", check=inputs)
+    theirs = load(tmp_path / "model").predict_proba(inputs)
+    np.testing.assert_allclose(np.exp(mine), theirs, atol=5e-3)
+    assert tuned.provenance["training"]["cut"] == card.stages[-2].name
+    with pytest.raises(TrialError, match="cannot be trained"):
+        make("finetune", {"last": 99})(tiny, v, budget=Budget(), seed=0, bench=bench)

@@ -11,16 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from headstart.target.hygiene import Record, examine, near_duplicates, perceptual_hash, record
-from headstart.target.inputs import ArrayInputs
+from headstart.target import hygiene
+from headstart.target.hygiene import Record, Records, alike, examine, near_duplicates, perceptual_hash, record
+from headstart.target.image import UnreadableImage
+from headstart.target.inputs import ArrayInputs, PathInputs
 from headstart.target.readers import load_target
 
 pytestmark = pytest.mark.fast
 
 Photos = Callable[..., Path]
 Picture = Callable[..., Image.Image]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache for each test: what one has looked at is new to the next."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
 
 
 def jpeg(picture: Image.Image, quality: int) -> Image.Image:
@@ -111,29 +120,177 @@ def test_a_copy_is_found_among_twenty_thousand() -> None:
     hashes = rng.integers(0, 2**63, 20_000)
     records = [Record(None, str(i), int(h), thumbnails[i % 64]) for i, h in enumerate(hashes)]
     records[19_999] = Record(None, "copy", int(hashes[5]) ^ 0b111, thumbnails[5])
-    found, whole = near_duplicates(records)
+    found, whole = near_duplicates(Records.of(records))
     assert whole
     assert (5, 19_999) in found
 
 
-def test_examine_decodes_once_and_keeps_little() -> None:
-    class Counting(ArrayInputs):
-        alive, most, opened = 0, 0, 0
-        lock = threading.Lock()
+def random_hashes(count: int, copies: int) -> NDArray[np.uint64]:
+    """Hashes of which the last `copies` differ from the first ones in 0 to 13 bits."""
+    rng = np.random.default_rng(count)
+    hashes = rng.integers(0, 2**63, count).astype(np.uint64)
+    for i in range(copies):
+        flipped = sum(1 << int(bit) for bit in rng.choice(64, i % 14, replace=False))
+        hashes[count - 1 - i] = hashes[i] ^ np.uint64(flipped)
+    return hashes
 
-        def preview(self, i: int, at_least: int) -> Image.Image:
-            with self.lock:
-                self.opened += 1
-            return super().preview(i, at_least)
 
+def each_with_each(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
+    left, right = np.nonzero(np.triu(bits @ bits.T >= 64 - 2 * hygiene.HASH_DISTANCE, 1))
+    return list(zip(left.tolist(), right.tolist(), strict=True))
+
+
+def test_no_pair_is_lost_by_comparing_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = random_hashes(3000, 700)
+    expected = each_with_each(hashes)
+    assert len(expected) == 550
+    for few, at_once in ((100, 2**21), (100, 50), (10_000, 2**21)):
+        monkeypatch.setattr(hygiene, "FEW", few)
+        monkeypatch.setattr(hygiene, "CANDIDATES_AT_ONCE", at_once)
+        left, right, whole = alike(hashes)
+        assert whole
+        assert list(zip(left.tolist(), right.tolist(), strict=True)) == expected
+
+
+def test_pictures_that_are_all_alike_end_the_search_at_the_same_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    inputs = Counting(rng.integers(0, 256, (300, 16, 16, 3), dtype=np.uint8))
+    hashes = rng.integers(0, 2**63, 3000).astype(np.uint64)
+    hashes[:1500] = 12345  # more than a million pairs
+    ends = []
+    for few in (100, 10_000):
+        monkeypatch.setattr(hygiene, "FEW", few)
+        left, right, whole = alike(hashes)
+        assert not whole
+        ends.append((len(left), int(left[-1]), int(right[-1])))
+    assert ends[0] == ends[1]
+    # Row i of 1500 has 1499 - i pairs; the end comes with a block of 256 rows.
+    assert ends[0][0] == sum(1499 - i for i in range((ends[0][1] // 256 + 1) * 256))
+    assert ends[0][0] - sum(1499 - i for i in range(ends[0][1] // 256 * 256, ends[0][1] + 1)) <= 1_000_000 < ends[0][0]
+
+
+class Counting(ArrayInputs):
+    """Counts what is decoded to be looked at."""
+
+    opened = 0
+    lock = threading.Lock()
+
+    def preview(self, i: int, at_least: int) -> Image.Image:
+        with self.lock:
+            self.opened += 1
+        return super().preview(i, at_least)
+
+
+def test_examine_decodes_once_and_keeps_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hygiene, "IN_MEMORY", 10)
+    arrays = np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3), dtype=np.uint8)
+    first, again = Counting(arrays), Counting(arrays)
     told: list[tuple[int, int]] = []
-    records = examine(inputs, threads=4, progress=lambda done, total: told.append((done, total)))
-    assert inputs.opened == 300
+    records = examine(first, threads=4, progress=lambda done, total: told.append((done, total)))
+    assert first.opened == 300
     assert told == [(256, 300), (300, 300)]
-    assert [r.digest for r in records] == [inputs.digest(i) for i in range(300)]
-    assert all(r.thumbnail is not None and r.thumbnail.nbytes == 3072 for r in records)
+    assert records.digests == [first.digest(i) for i in range(300)]
+    assert len(records._kept) == 10
+    told.clear()
+    recalled = examine(again, progress=lambda done, total: told.append((done, total)))
+    assert again.opened == 0
+    assert told == [(300, 300)]
+    assert recalled.digests == records.digests
+    for column in ("hashes", "detailed", "textured"):
+        np.testing.assert_array_equal(getattr(recalled, column), getattr(records, column))
+    thumbnails = np.stack([record(first.image(i), "x").thumbnail for i in range(300)])
+    for one in (records, recalled):
+        np.testing.assert_array_equal(one.thumbnails(np.arange(300)), thumbnails)
+    assert (first.opened, again.opened) == (300, 0), "the store has all thumbnails"
+    assert [int(h) for h in records.hashes] == [perceptual_hash(t) for t in thumbnails]
+
+
+def test_thumbnails_that_the_store_has_lost_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = Counting(np.random.default_rng(1).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8))
+    records = examine(inputs)
+    kept = records.thumbnails(np.array([3, 7]))
+    shutil.rmtree(Path(os.environ["HEADSTART_CACHE"]) / "store")
+    records._kept.clear()
+    np.testing.assert_array_equal(records.thumbnails(np.array([3, 7])), kept)
+    assert inputs.opened == 32
+
+
+def test_equal_contents_are_decoded_once() -> None:
+    one = np.random.default_rng(2).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    inputs = Counting([one] * 20)
+    records = examine(inputs)
+    assert inputs.opened == 1
+    assert len(set(records.digests)) == 1
+    assert records.textured.all()
+
+
+def test_what_is_unreadable_is_remembered_unless_the_system_is_at_fault(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = photos(ant=2) / "ant"
+    (root / "text.png").write_text("no picture\n")
+    cut = (root / "000.png").read_bytes()
+    (root / "cut.png").write_bytes(cut[: len(cut) // 2])
+    (root / "empty.png").write_bytes(b"")
+    os.mkfifo(root / "pipe.png")
+    names = ["000.png", "text.png", "cut.png", "empty.png", "pipe.png", "absent.png", "nul\0.png"]
+    reasons = [
+        "is text, not a picture",
+        "is cut short",
+        "is empty (0 bytes)",
+        "is not an ordinary file",
+        "does not exist",
+        "has an impossible file name",
+    ]
+    opened: list[str] = []
+    real = PathInputs.preview
+
+    def preview(self: PathInputs, i: int, at_least: int) -> Image.Image:
+        opened.append(self.path(i).name)
+        return real(self, i, at_least)
+
+    monkeypatch.setattr(PathInputs, "preview", preview)
+    for expected in (sorted(names), sorted(names[4:])):
+        opened.clear()
+        records = examine(PathInputs([root / name for name in names]))
+        assert records.errors == dict(enumerate(reasons, 1))
+        assert sorted(opened) == expected
+
+
+def test_a_failure_of_the_disk_is_not_remembered(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = photos(ant=1) / "ant" / "000.png"
+    real = PathInputs.preview
+
+    def broken(self: PathInputs, i: int, at_least: int) -> Image.Image:
+        raise UnreadableImage("input/output error") from OSError(5, "Input/output error")
+
+    monkeypatch.setattr(PathInputs, "preview", broken)
+    assert examine(PathInputs([path])).errors == {0: "input/output error"}
+    monkeypatch.setattr(PathInputs, "preview", real)
+    assert examine(PathInputs([path])).errors == {}
+
+
+def test_a_second_look_at_unchanged_files_decodes_and_reads_nothing(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = photos(ant=20, bee=20)
+    (root / "bee" / "text.png").write_text("no picture\n")
+    with Image.open(root / "ant" / "003.png") as picture:
+        picture.resize((60, 60)).save(root / "ant" / "smaller.png")
+    for path in root.rglob("*.png"):
+        os.utime(path, (10**9, 10**9))
+    first = load_target(root)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a picture was read")
+
+    monkeypatch.setattr("headstart.target.inputs.open_image", never)
+    monkeypatch.setattr("hashlib.file_digest", never)
+    second = load_target(root)
+    assert second.hygiene == first.hygiene
+    assert len(second.hygiene.near_duplicates) == 1
+    assert len(second.hygiene.unreadable) == 1
+    assert second.digest() == first.digest()
 
 
 def test_a_record_does_not_depend_on_where_it_was_made(picture: Picture) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
+import pickle
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.target.image import MAX_PIXELS, UnreadableImage, open_image
+from headstart.target import image as image_module
+from headstart.target.image import MAX_PIXELS, UnreadableImage, extent, open_image
 
 pytestmark = pytest.mark.fast
 
@@ -50,29 +56,58 @@ def big_png(path: Path, side: int) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
+UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def turned(width: int, height: int, orientation: int) -> tuple[Image.Image, Image.Exif]:
+    """A blue picture with a red top left quarter, as a camera held sideways stores it, and the EXIF that says so."""
+    upright = Image.new("RGB", (width, height), "blue")
+    upright.paste("red", (0, 0, width // 2, height // 2))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return upright.transpose(UNDO[orientation]) if orientation > 1 else upright, exif
+
+
+def assert_upright(opened: Image.Image) -> None:
+    width, height = opened.size
+    left, top = width // 8, height // 8
+    right, bottom = width - 1 - left, height - 1 - top
+    assert pixel(opened, left, top)[0] > 200
+    assert pixel(opened, left, top)[2] < 60
+    for x, y in ((right, top), (left, bottom), (right, bottom)):
+        assert pixel(opened, x, y)[2] > 200
+        assert pixel(opened, x, y)[0] < 60
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
-    upright = Image.new("RGB", (32, 16), "blue")
-    upright.paste("red", (0, 0, 16, 8))  # the top left quarter
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(undo[orientation]) if orientation > 1 else upright
-    exif = Image.Exif()
-    exif[0x0112] = orientation
+    stored, exif = turned(32, 16, orientation)
     opened = reopened(stored, kind, exif=exif)
     assert opened.size == (32, 16)
-    assert pixel(opened, 4, 2)[0] > 200
-    assert pixel(opened, 4, 2)[2] < 60
-    for x, y in ((28, 2), (4, 13), (28, 13)):
-        assert pixel(opened, x, y)[2] > 200
+    assert_upright(opened)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+@pytest.mark.parametrize("at_least", [None, 64])
+def test_a_sideways_photo_decoded_smaller_is_upright(kind: str, orientation: int, at_least: int | None) -> None:
+    stored, exif = turned(320, 144, orientation)
+    stream = io.BytesIO()
+    options = {"save_all": True, "append_images": [Image.new("RGB", stored.size)]} if kind == "MPO" else {}
+    stored.save(stream, kind, exif=exif, **options)
+    assert Image.open(stream).format == kind
+    opened = open_image(stream, at_least=at_least)
+    assert opened.size == ((320, 144) if at_least is None else (160, 72))
+    assert_upright(opened)
 
 
 def test_cmyk_becomes_rgb() -> None:
@@ -174,10 +209,222 @@ def test_the_opened_picture_is_a_copy() -> None:
 def test_a_smaller_jpeg_where_that_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     Image.new("RGB", (1024, 512), RED).save(path)
-    small = open_image(path, at_least=64)
-    assert small.size == (128, 64)
-    assert np.abs(np.array(pixel(small)) - RED).max() <= 6
+    for at_least, size in {64: (128, 64), 65: (256, 128), 256: (512, 256), 257: (1024, 512), 1: (128, 64)}.items():
+        small = open_image(path, at_least=at_least)
+        assert small.size == size
+        assert np.abs(np.array(pixel(small)) - RED).max() <= 6
     assert open_image(path).size == (1024, 512)
+    assert open_image(path, at_least=0).size == (128, 64)
+
+
+@pytest.mark.parametrize("size", [(257, 129), (400, 31), (31, 400), (1, 300), (64, 64), (127, 255)])
+@pytest.mark.parametrize("at_least", [1, 15, 31, 32, 63, 64, 65, 128, 1000])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_smaller_jpeg_keeps_its_promise(size: tuple[int, int], at_least: int, orientation: int) -> None:
+    stored, exif = turned(*size, orientation)
+    stream = io.BytesIO()
+    stored.save(stream, "JPEG", exif=exif)
+    opened = open_image(stream, at_least=at_least)
+    for got, had in zip(opened.size, size, strict=True):
+        assert min(had, at_least) <= got <= had
+        assert abs(got * max(size) - had * max(opened.size)) <= max(size)  # the same shape, to a pixel
+    if min(size) >= 2 * at_least:
+        assert max(opened.size) < max(size)  # it would be no use otherwise
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_smaller_jpeg_says_what_part_of_it_is_the_photo(orientation: int) -> None:
+    """Sides that eight does not divide: resized by its extent, it is the whole photo resized, else it is shifted."""
+    blots = np.random.default_rng(3).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    upright = Image.fromarray(blots).resize((257, 201), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    (upright.transpose(UNDO[orientation]) if orientation > 1 else upright).save(stream, "JPEG", quality=95, exif=exif)
+    whole, small = open_image(stream), open_image(stream, at_least=25)
+    assert small.size == (33, 26)
+    assert extent(whole) == (0, 0, 257, 201)
+    left, top, right, bottom = extent(small)
+    assert (right - left, bottom - top) == (257 / 8, 201 / 8)
+
+    def difference(box: tuple[float, float, float, float] | None) -> float:
+        parts = ((whole, None), (small, box))
+        one, other = (np.asarray(picture.resize((16, 16), box=part), dtype=float) for picture, part in parts)
+        return float(np.abs(one - other).mean())
+
+    # Whatever else the photo might be taken to fill, it fits less well.
+    others = [(x, y, x + 257 / 8, y + 201 / 8) for x in (0, 7 / 8) for y in (0, 7 / 8) if (x, y) != (left, top)]
+    assert difference(extent(small)) < 1
+    assert min(difference(box) for box in (*others, None)) > 2
+
+
+def test_pictures_made_from_a_smaller_one_are_whole() -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (257, 201), RED).save(stream, "JPEG")
+    small = open_image(stream, at_least=25)
+    assert extent(small) != (0, 0, 33, 26)
+    for made in (small.copy(), small.transpose(Image.Transpose.ROTATE_180), small.resize((33, 26)), small.convert("L")):
+        assert extent(made) == (0, 0, 33, 26)
+    assert extent(open_image(stream, at_least=1000)) == (0, 0, 257, 201)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_smaller_jpeg_of_another_mode(mode: str) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (256, 128), "white").convert(mode).save(stream, "JPEG")
+    small = open_image(stream, at_least=32)
+    assert small.size == (64, 32)
+    assert min(pixel(small, 9, 9)) > 250
+
+
+def test_a_smaller_jpeg_is_the_mean_of_its_pixels() -> None:
+    """Scaled by frequencies, not by leaving pixels out: a fine chequerboard becomes grey."""
+    board = np.indices((128, 128)).sum(0) % 2
+    stream = io.BytesIO()
+    Image.fromarray((255 * board).astype(np.uint8)).save(stream, "JPEG", quality=100)
+    small = np.asarray(open_image(stream, at_least=32))
+    assert small.shape == (32, 32, 3)
+    assert np.abs(small.astype(int) - 127).max() <= 3
+
+
+def test_other_formats_keep_their_size() -> None:
+    for kind in ("PNG", "WEBP", "BMP"):
+        stream = io.BytesIO()
+        Image.new("RGB", (200, 100), RED).save(stream, kind)
+        assert open_image(stream, at_least=10).size == (200, 100)
+    assert open_image(np.zeros((100, 200), np.uint8), at_least=10).size == (200, 100)
+
+
+def test_a_picture_of_the_caller_is_not_made_smaller() -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (256, 128), RED).save(stream, "JPEG")
+    for loaded in (False, True):
+        theirs = Image.open(stream)
+        if loaded:
+            theirs.load()
+        assert open_image(theirs, at_least=16).size == (256, 128)
+        assert theirs.size == (256, 128)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}])
+def test_a_photo_has_exactly_the_pixels_that_pillow_decodes(options: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (300, 411, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, quality=97, **options)
+    assert path.stat().st_size > 2**16  # more than one of Pillow's portions
+    with Image.open(path) as plain:
+        expected = np.asarray(plain.convert("RGB"))
+    for source in (path, str(path), io.BytesIO(path.read_bytes()), Image.open(path)):
+        np.testing.assert_array_equal(np.asarray(open_image(source)), expected)
+    with path.open("rb") as stream:
+        np.testing.assert_array_equal(np.asarray(open_image(stream)), expected)
+
+
+def test_very_large_files_are_not_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "slide.jpg"
+    Image.effect_noise((64, 64), 90).convert("RGB").save(path)
+    expected, content = np.asarray(open_image(path)), path.read_bytes()
+    monkeypatch.setattr(image_module, "READ_AT_ONCE", path.stat().st_size - 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read at once"))
+    np.testing.assert_array_equal(np.asarray(open_image(path)), expected)
+    path.write_bytes(content[:-200])
+    monkeypatch.setattr(image_module, "READ_AT_ONCE", 10)
+    assert refusal(path) == "is cut short"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP"])
+def test_what_is_opened_holds_on_to_no_file(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    Image.new("RGB", (8, 8), RED).save(path, kind)
+    opened = open_image(path)
+    assert type(opened) is Image.Image
+    path.unlink()
+    opened.putpixel((0, 0), (1, 2, 3))
+    assert pixel(opened) == (1, 2, 3)
+
+
+def damaged_exif() -> bytes:
+    """A JPEG whose EXIF has a tag with data beyond its end, of which Pillow warns, and orientation 6."""
+    stream = io.BytesIO()
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x010E, 2, 5000, 4000)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + bytes(4)
+    Image.new("RGB", (32, 16), RED).save(stream, "JPEG", exif=exif)
+    return stream.getvalue()
+
+
+def test_warnings_of_pillow_reach_nobody() -> None:
+    content = damaged_exif()
+    with pytest.warns(UserWarning, match=r"EXIF|[Tt]ag"):
+        Image.open(io.BytesIO(content)).getexif()
+
+    def one(_: int) -> tuple[int, int]:
+        return open_image(io.BytesIO(content)).size
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(one, range(40))) == {(16, 32)}
+    assert not seen
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(one, range(40))) == {(16, 32)}
+
+
+def test_warnings_of_others_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a picture is being decoded in a thread, this one warns, and swaps the filters of the process."""
+    inside, go_on = threading.Event(), threading.Event()
+    transpose = image_module.ImageOps.exif_transpose
+
+    def slowly(picture: Image.Image) -> Image.Image | None:
+        inside.set()
+        assert go_on.wait(20)
+        warnings.warn("of the decoder", UserWarning, stacklevel=1)  # an error here, were it not kept quiet
+        return transpose(picture)
+
+    monkeypatch.setattr(image_module.ImageOps, "exif_transpose", slowly)
+    content = damaged_exif()
+    with ThreadPoolExecutor(1) as pool:
+        decoding = pool.submit(open_image, io.BytesIO(content))
+        try:
+            assert inside.wait(20)
+            with pytest.raises(UserWarning, match="of mine"):  # warnings are errors in these tests
+                warnings.warn("of mine", UserWarning, stacklevel=1)
+            swapped = warnings.catch_warnings()
+            swapped.__enter__()
+        finally:
+            go_on.set()
+        assert decoding.result(20).size == (16, 32)
+    swapped.__exit__(None, None, None)
+    with pytest.raises(UserWarning, match="afterwards"):
+        warnings.warn("afterwards", UserWarning, stacklevel=1)
+    monkeypatch.undo()
+    open_image(io.BytesIO(content))  # in this thread
+    with pytest.raises(UserWarning, match="in the end"):
+        warnings.warn("in the end", UserWarning, stacklevel=1)
+
+
+def test_the_filters_of_the_process_can_be_handed_on() -> None:
+    """Scikit-learn hands them to its workers, even where it runs one after another, and puts them in anew there."""
+    open_image(np.zeros((2, 2, 3), np.uint8))
+    ours = [entry[1] is image_module._hushed for entry in warnings.filters].index(True)
+    for filters in (pickle.loads(pickle.dumps(warnings.filters)), copy.deepcopy(warnings.filters)):
+        assert filters[ours][1].match("of mine") is None  # what reaches a worker silences nothing there
+    from sklearn.utils.parallel import Parallel, delayed
+
+    assert Parallel(n_jobs=None)(delayed(abs)(i) for i in (-1, -2)) == [1, 2]
+    assert Parallel(n_jobs=2, backend="threading")(delayed(abs)(i) for i in (-1, -2)) == [1, 2]
+
+
+def test_the_filters_of_the_process_do_not_pile_up() -> None:
+    content = damaged_exif()
+    with warnings.catch_warnings():
+        sizes = []
+        for _ in range(5):
+            warnings.simplefilter("error")
+            open_image(io.BytesIO(content))
+            sizes.append(len(warnings.filters))
+    assert sizes[0] == sizes[-1]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
@@ -196,6 +443,8 @@ def test_jpeg_says_that_it_is_cut_short(tmp_path: Path) -> None:
     Image.effect_noise((64, 64), 90).save(path)
     path.write_bytes(path.read_bytes()[:-200])
     assert refusal(path) == "is cut short"
+    with pytest.raises(UnreadableImage, match="is cut short"):
+        open_image(path, at_least=16)
     path.write_bytes(path.read_bytes()[:8])
     assert refusal(path) == "is damaged"
 
@@ -206,6 +455,8 @@ def test_files_that_are_no_pictures(tmp_path: Path) -> None:
     assert refusal(str(path)) == "does not exist"
     path.write_bytes(b"")
     assert refusal(path) == "is empty (0 bytes)"
+    assert refusal(io.BytesIO()) == "is empty (0 bytes)"
+    assert refusal(io.BytesIO(b"<svg>")) == "is SVG, which is not supported (convert it to PNG)"
     path.write_text("Dear diary,\nno picture today.\n")
     assert refusal(path) == "is text, not a picture"
     path.write_bytes(bytes(range(200, 256)) * 20)

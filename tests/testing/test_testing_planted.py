@@ -29,7 +29,7 @@ def test_patterns_are_balanced_and_unrelated():
 
 
 def test_what_the_source_sees_decides_whether_it_helps():
-    detail, pixels = (NetworkBody.frozen(ToySource(sees)) for sees in ("detail", "pixels"))
+    detail, pixels = (NetworkBody.of(ToySource(sees)) for sees in ("detail", "pixels"))
     plain, hog = HandcraftedBody("pixels", 16), HandcraftedBody("hog", 64)
     machine = lambda X, y: kernel_machine(X, y, 2, 10.0)  # noqa: E731
     helps, hurts, same = positive(), negative(), null()

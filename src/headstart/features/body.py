@@ -6,31 +6,36 @@ Each body says what its vectors depend on (`space`), so that the store can keep 
 
 from __future__ import annotations
 
+import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import profile
 from headstart.features import compiled
-from headstart.features.preprocess import decoded, normalise
-from headstart.source.card import Preprocessing, Source
+from headstart.features.augment import Augmentation
+from headstart.features.engine import MAP, POOLED, Engine, TorchEngine
+from headstart.features.preprocess import decoded
+from headstart.source.card import Preprocessing, Source, Stage
 from headstart.target.inputs import Inputs
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import nn
 
 log = logging.getLogger("headstart")
 
 Progress = Callable[[int, int], None]
+Tensors = dict[str, NDArray[Any]]
 
-BATCH = 16  # small batches stay in the processor's cache: faster than 32 here, with half the memory
+BATCH = 16  # of handcrafted features
 COMPILE_FROM = 64  # inputs; converting a network takes about as long as torch takes for these
-EXTRACTOR_VERSION = 1  # raise it when the same body would give other vectors
+EXTRACTOR_VERSION = 2  # raise it when the same body would give other vectors
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,28 @@ class Forward:
 
     vectors: NDArray[np.float32]
     unreadable: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the things a body computes in one pass, kept under a space of its own.
+
+    Args:
+        name: of the output.
+        space: what it depends on besides the example.
+        shape: of one array.
+        dtype: in which it is kept.
+    """
+
+    name: str
+    space: dict[str, Any]
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def width(self) -> int:
+        """Numbers in one array."""
+        return int(np.prod(self.shape))
 
 
 class Body(ABC):
@@ -57,12 +84,24 @@ class Body(ABC):
     def spec(self) -> dict[str, Any]:
         """Plain JSON from which :func:`restore` builds the body, together with :meth:`tensors`."""
 
-    def space(self) -> dict[str, Any] | None:
-        """What the vectors depend on besides the example; None: the vectors are not worth keeping."""
-        return None
+    def parts(self) -> list[Part]:
+        """What it computes, in the order of the columns of its vectors; empty: nothing worth keeping."""
+        return []
 
-    def tensors(self) -> dict[str, Any]:
-        """The weights, as torch tensors by name."""
+    def frozen(self) -> Body | None:
+        """The part of it whose vectors are worth keeping, from which :meth:`finish` goes on; None: there is none."""
+        return self if self.parts() else None
+
+    def finish(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
+        """From the vectors of :meth:`frozen` to its own."""
+        return vectors
+
+    def portable(self) -> Body:
+        """The same body with everything in it that a saved model needs."""
+        return self
+
+    def tensors(self) -> Tensors:
+        """The weights, by name."""
         return {}
 
 
@@ -85,9 +124,19 @@ class _PixelBody(Body):
 
     preprocessing: Preprocessing
 
+    def _batch(self) -> int:
+        return BATCH
+
     @abstractmethod
-    def forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, S, S, 3) uint8 to (B, D)."""
+    def _start(self, pixels: NDArray[np.uint8], rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Begin computing (B, S, S, 3) uint8 into `vectors[rows]`."""
+
+    def _finish(self) -> None:
+        """Wait until everything begun has been written."""
+
+    def _change(self, inputs: Inputs) -> Callable[[Image.Image, int], NDArray[np.uint8]] | None:
+        """Picture and position to pixels; None: as the preprocessing says."""
+        return None
 
     def compute(self, inputs: Inputs, index: NDArray[np.int64], progress: Progress | None = None) -> Forward:
         """Decodes in threads beside the computation; memory does not grow with N beyond the vectors."""
@@ -96,24 +145,30 @@ class _PixelBody(Body):
         unreadable: dict[int, str] = {}
         rows: list[int] = []
         batch: list[NDArray[np.uint8]] = []
+        size = self._batch()
 
         def flush() -> None:
             if batch:
-                vectors[rows] = self.forward(np.stack(batch))
+                with profile.phase("forward"):
+                    self._start(np.stack(batch), tuple(rows), vectors)
                 rows.clear()
                 batch.clear()
 
-        for row, (i, pixels) in enumerate(decoded(inputs, self.preprocessing, index, ahead=2 * BATCH)):
-            if isinstance(pixels, str):
-                unreadable[i] = pixels
-                continue
-            rows.append(row)
-            batch.append(pixels)
-            if len(batch) == BATCH:
-                flush()
-                if progress is not None:
-                    progress(row + 1, len(index))
-        flush()
+        with profile.phase("decode"):
+            stream = decoded(inputs, self.preprocessing, index, ahead=max(32, 2 * size), change=self._change(inputs))
+            for row, (i, pixels) in enumerate(stream):
+                if isinstance(pixels, str):
+                    unreadable[i] = pixels
+                    continue
+                rows.append(row)
+                batch.append(pixels)
+                if len(batch) == size:
+                    flush()
+                    if progress is not None:
+                        progress(row + 1, len(index))
+            flush()
+        with profile.phase("forward"):
+            self._finish()
         if progress is not None:
             progress(len(index), len(index))
         return Forward(vectors, unreadable)
@@ -138,11 +193,12 @@ class HandcraftedBody(_PixelBody):
         cells = size // 8
         self.width = 3 * size * size if kind == "pixels" else (cells - 1) ** 2 * 4 * 9 + 24
 
-    def forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, S, S, 3) uint8 to (B, D)."""
+    def _start(self, pixels: NDArray[np.uint8], rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Computes at once."""
         if self.kind == "pixels":
-            return (pixels.reshape(len(pixels), -1) / np.float32(255)).astype(np.float32)
-        return np.stack([self._hog(picture) for picture in pixels])
+            vectors[list(rows)] = (pixels.reshape(len(pixels), -1) / np.float32(255)).astype(np.float32)
+        else:
+            vectors[list(rows)] = np.stack([self._hog(picture) for picture in pixels])
 
     def _hog(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         from skimage.feature import hog
@@ -155,21 +211,50 @@ class HandcraftedBody(_PixelBody):
         """Kind, features and size."""
         return {"kind": "handcrafted", "features": self.kind, "size": self.size}
 
-    def space(self) -> dict[str, Any]:
+    def parts(self) -> list[Part]:
         """As :meth:`spec`, with the extractor's version."""
-        return {**self.spec(), "extractor": EXTRACTOR_VERSION, "dtype": "float32"}
+        space = {**self.spec(), "extractor": EXTRACTOR_VERSION, "dtype": "float32"}
+        return [Part(self.kind, space, (self.width,))]
+
+
+@dataclass(frozen=True)
+class View:
+    """An augmented view: every picture changed once, at random, but always in the same way.
+
+    Args:
+        augmentation: how pictures are changed.
+        number: which of the views; each is another draw.
+    """
+
+    augmentation: Augmentation
+    number: int
+
+    def change(self, inputs: Inputs, size: int) -> Callable[[Image.Image, int], NDArray[np.uint8]]:
+        """The draw depends on the picture's content and the view alone, so that the result can be kept."""
+
+        def one(image: Image.Image, i: int) -> NDArray[np.uint8]:
+            seed = [int(inputs.digest(i)[:16], 16), self.number]
+            return self.augmentation.apply(image, size, np.random.default_rng(seed))
+
+        return one
 
 
 class NetworkBody(_PixelBody):
-    """The pooled output of a network without its classification head.
+    """The pooled output of a network without its classification head, or what it computes on the way there.
 
     Args:
-        module: keeps timm's contract (see :class:`headstart.source.card.Source`).
+        module: keeps timm's contract (see :class:`headstart.source.card.Source`), or a function that gives it.
         architecture: the name under which :func:`headstart.source.architecture.build` makes it again.
         preprocessing: how pictures become inputs.
-        width: D.
+        width: D, of the pooled output.
         revision: digest of the weights; None: trained here, so its vectors are not kept.
         device: where it runs.
+        stages: where it can be cut.
+        outputs: `pooled`, the name of a stage (the mean over its positions), or `STAGE:map` (its values as they are,
+            kept in half precision). All are computed in one pass.
+        view: compute an augmented view of each picture instead of the picture.
+        tensors: its weights, where they are known without the module.
+        digest: of weights that were trained here, by which the cache of compiled networks knows them.
     """
 
     def __init__(
@@ -180,20 +265,43 @@ class NetworkBody(_PixelBody):
         width: int,
         revision: str | None = None,
         device: str = "cpu",
+        *,
+        stages: tuple[Stage, ...] = (),
+        outputs: tuple[str, ...] = (POOLED,),
+        view: View | None = None,
+        tensors: Tensors | None = None,
+        digest: str = "",
     ) -> None:
+        self._digest = revision or (f"trained:{digest}" if digest else None)
         self._module, self.architecture, self.preprocessing = module, architecture, preprocessing
-        self.width, self.revision, self.device = width, revision, device
+        self._pooled, self.revision, self.device = width, revision, device
+        self.stages, self.outputs, self.view, self._tensors = stages, outputs, view, tensors
+        shapes = {stage.name: stage.shape for stage in stages}
+        self._shapes = [_shape(name, width, shapes) for name in outputs]
+        self.width = sum(int(np.prod(shape)) for shape in self._shapes)
         self._ready: nn.Module | None = None
-        self._compiled: compiled.Forward | None = None
-        self._tried = False
+        self._engine: Engine | None = None
+        self._scale = 0
 
     @classmethod
-    def frozen(cls, source: Source, device: str = "cpu") -> NetworkBody:
+    def of(
+        cls, source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,), view: View | None = None
+    ) -> NetworkBody:
         """The body of a source as it is. The network is only loaded when something must be computed."""
         card = source.card
         if card.preprocessing is None:
             raise TypeError(f"{card.name} has no network")
-        return cls(source.module, card.architecture, card.preprocessing, card.features, source.revision(), device)
+        return cls(
+            source.module,
+            card.architecture,
+            card.preprocessing,
+            card.features,
+            source.revision(),
+            device,
+            stages=card.stages,
+            outputs=outputs,
+            view=view,
+        )
 
     @property
     def module(self) -> nn.Module:
@@ -209,69 +317,185 @@ class NetworkBody(_PixelBody):
 
     def prepare(self, count: int) -> None:
         """Through OpenVINO where the network is already compiled or the inputs are many, else through torch."""
-        if self._compiled is None and self.revision is not None and self.device == "cpu":
-            folder = compiled.place(self.architecture, self.revision, self.preprocessing.size)
-            if folder.is_dir():
-                self._compiled = _loaded(folder)
-            elif count >= COMPILE_FROM and not self._tried:
-                self._tried = True
-                self._compiled = compiled.convert(self.module, self.preprocessing.size, folder)
-        if self._compiled is None:
-            self.module  # noqa: B018 - loads it
+        # More inputs than before may be worth another engine: throughput instead of latency, or a conversion.
+        scale = 1 + (count >= compiled.CompiledEngine.FEW) + (count >= COMPILE_FROM)
+        if self._engine is not None and scale <= self._scale:
+            return
+        self._scale = scale
+        folder = self._folder()
+        if folder is not None:
+            if not folder.is_dir() and count >= COMPILE_FROM:
+                names = tuple(stage.name for stage in self.stages)
+                traced, kept = _with_stages(self.module, names)
+                state = self.tensors() if self._tensors is None else None  # a saved model has them already
+                compiled.convert(traced, kept, self.preprocessing, folder, state)
+            if folder.is_dir() and not compiled.refused(folder):
+                try:
+                    self._engine = _engine(folder, self.outputs, count < compiled.CompiledEngine.FEW)
+                    return
+                except Exception as error:  # a damaged cache must not stop anyone
+                    log.warning("the compiled network in %s cannot be read (%s); torch is used", folder, error)
+        stages = tuple(dict.fromkeys(name.removesuffix(MAP) for name in self.outputs if name != POOLED))
+        module, kept = _with_stages(self.module, stages)
+        if kept != stages:
+            raise ValueError(f"{self.architecture} cannot be cut at {', '.join(stages)}")
+        self._engine = TorchEngine(module, stages, self.outputs, self.preprocessing, self.device, count)
 
-    def forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, S, S, 3) uint8 to (B, D)."""
-        if self._compiled is not None:
-            return self._compiled(normalise(pixels, self.preprocessing))
-        import torch
+    def _folder(self) -> Any:
+        """Where the compiled network lies or would lie; None: torch is used."""
+        if self._digest is None or self.device != "cpu":
+            return None
+        return compiled.place(self.architecture, f"{self._digest} {[s.name for s in self.stages]}", self.preprocessing)
 
-        module: Any = self.module
-        with torch.inference_mode():
-            batch = torch.from_numpy(normalise(pixels, self.preprocessing))
-            batch = batch.to(self.device, memory_format=torch.channels_last)
-            pooled = module.forward_head(module.forward_features(batch), pre_logits=True)
-        vectors: NDArray[np.float32] = pooled.float().cpu().numpy()
-        return vectors
+    def _batch(self) -> int:
+        if self._engine is None:
+            self.prepare(1)
+        assert self._engine is not None
+        return self._engine.batch
+
+    def _start(self, pixels: NDArray[np.uint8], rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        assert self._engine is not None
+        ends = np.cumsum([np.prod(shape) for shape in self._shapes])
+        into = [vectors[:, end - int(np.prod(shape)) : end] for end, shape in zip(ends, self._shapes, strict=True)]
+        self._engine.start(pixels, list(rows), into)
+
+    def _finish(self) -> None:
+        assert self._engine is not None
+        self._engine.finish()
+
+    def _change(self, inputs: Inputs) -> Callable[[Image.Image, int], NDArray[np.uint8]] | None:
+        return None if self.view is None else self.view.change(inputs, self.preprocessing.size)
 
     def spec(self) -> dict[str, Any]:
-        """Architecture, preprocessing, width and revision."""
+        """Architecture, preprocessing, width, revision, and where it can be cut."""
         return {
             "kind": "network",
             "architecture": self.architecture,
             "preprocessing": self.preprocessing.to_json(),
-            "width": self.width,
+            "width": self._pooled,
             "revision": self.revision,
+            "stages": [[stage.name, list(stage.shape), stage.flops] for stage in self.stages],
         }
 
-    def space(self) -> dict[str, Any] | None:
-        """Architecture, preprocessing, revision, stage, dtype and the extractor's version."""
+    def parts(self) -> list[Part]:
+        """Architecture, preprocessing, revision, output, dtype, augmented view, and the extractor's version."""
         if self.revision is None:
-            return None
-        return {
-            **self.spec(),
-            "stage": "pooled",
-            "dtype": "float32",
-            "extractor": EXTRACTOR_VERSION,
-        }
+            return []
+        common = {key: value for key, value in self.spec().items() if key not in ("stages", "width")}
+        if self.device != "cpu":
+            common["device"] = self.device.partition(":")[0]  # bf16 there
+        if self.view is not None:
+            common |= {"augmentation": asdict(self.view.augmentation), "view": self.view.number}
+        parts = []
+        for name, shape in zip(self.outputs, self._shapes, strict=True):
+            dtype = "float16" if name.endswith(MAP) else "float32"
+            space = {**common, "stage": name, "dtype": dtype, "extractor": EXTRACTOR_VERSION}
+            parts.append(Part(name, space, shape, dtype))
+        return parts
 
-    def tensors(self) -> dict[str, Any]:
-        """The network's state dict, on the CPU."""
-        return {key: value.detach().cpu() for key, value in self.module.state_dict().items()}
+    def tensors(self) -> Tensors:
+        """The network's state dict as arrays, from where it is known without loading the network, if it is."""
+        if self._tensors is None:
+            folder = self._folder() if self._ready is None else None
+            try:
+                self._tensors = compiled.weights(folder) if folder is not None else None
+            except OSError:
+                self._tensors = None
+        if self._tensors is None:
+            state = self.module.state_dict()
+            return {key: np.array(value.detach().cpu().numpy(), order="C") for key, value in state.items()}
+        return self._tensors
 
 
-def _loaded(folder: Path) -> compiled.Forward | None:
-    try:
-        return compiled.load(folder)
-    except Exception as error:  # a damaged cache must not stop anyone
-        log.warning("the compiled network in %s cannot be read (%s); torch is used", folder, error)
-        return None
+class CutBody(Body):
+    """A network in two parts: a frozen prefix, whose values are kept, and a tail that was trained here.
+
+    Args:
+        prefix: gives one output, `STAGE:map`.
+        tail: from those values to pooled features, a torch module.
+        whole: prefix and tail as one network.
+    """
+
+    BATCH = 64
+
+    def __init__(self, prefix: NetworkBody, tail: nn.Module, whole: NetworkBody) -> None:
+        self.prefix, self.tail, self.whole = prefix, tail, whole
+        self.width = whole.width
+
+    def prepare(self, count: int) -> None:
+        """Of the prefix."""
+        self.prefix.prepare(count)
+
+    def compute(self, inputs: Inputs, index: NDArray[np.int64], progress: Progress | None = None) -> Forward:
+        """Prefix, then tail."""
+        forward = self.prefix.compute(inputs, index, progress)
+        return Forward(self.finish(forward.vectors), forward.unreadable)
+
+    def frozen(self) -> Body:
+        """The prefix."""
+        return self.prefix
+
+    def finish(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
+        """(N, numbers at the cut) to (N, D)."""
+        import torch
+
+        out = np.empty((len(vectors), self.width), dtype=np.float32)
+        shape = self.prefix.parts()[0].shape
+        device = next(self.tail.parameters()).device
+        with torch.inference_mode(), profile.phase("forward"):
+            for start in range(0, len(vectors), self.BATCH):
+                values = np.asarray(vectors[start : start + self.BATCH], dtype=np.float32)
+                batch = torch.from_numpy(values.reshape(-1, *shape)).to(device)
+                out[start : start + self.BATCH] = self.tail(batch).float().cpu().numpy()
+        return out
+
+    def portable(self) -> Body:
+        """The whole network."""
+        return self.whole
+
+    def spec(self) -> dict[str, Any]:
+        """Of the whole network."""
+        return self.whole.spec()
+
+    def tensors(self) -> Tensors:
+        """Of the whole network."""
+        return self.whole.tensors()
 
 
-def restore(spec: dict[str, Any], tensors: dict[str, Any]) -> Body:
-    """The body that `spec` and `tensors` describe.
+def _shape(output: str, pooled: int, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if output == POOLED:
+        return (pooled,)
+    shape = shapes[output.removesuffix(MAP)]
+    if output.endswith(MAP):
+        return shape
+    return (shape[0] if len(shape) == 3 else shape[-1],)
+
+
+def _with_stages(module: nn.Module, stages: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """A module that gives `(pooled, *stages)`, and the stages it gives: none where the network cannot be traced."""
+    from headstart.source import cuts
+
+    traced = cuts.trace(module)
+    if traced is None or not set(stages) <= traced.cuts.keys():
+        return cuts.Pooled(module).eval(), ()
+    return traced.with_stages(stages), stages
+
+
+@functools.lru_cache(maxsize=4)
+def _engine(folder: Any, outputs: tuple[str, ...], few: bool) -> Engine:
+    """Compiled networks are shared by all bodies of a process."""
+    return compiled.CompiledEngine(folder, outputs, 1 if few else 1_000)
+
+
+def restore(spec: dict[str, Any], tensors: Tensors, digest: str = "") -> Body:
+    """The body that `spec` and `tensors` describe. A network is only built when something must be computed by it.
+
+    Args:
+        spec: as :meth:`Body.spec` gave it.
+        tensors: as :meth:`Body.tensors` gave them.
+        digest: of the tensors; by it a network that was trained is known to the cache of compiled networks.
 
     Raises:
-        headstart.errors.WeightsError: the tensors do not fit the architecture.
         ValueError: the kind of body is unknown.
     """
     if spec["kind"] == "empty":
@@ -279,10 +503,25 @@ def restore(spec: dict[str, Any], tensors: dict[str, Any]) -> Body:
     if spec["kind"] == "handcrafted":
         return HandcraftedBody(spec["features"], spec["size"])
     if spec["kind"] == "network":
-        from headstart.source import architecture, weights
 
-        module = architecture.build(spec["architecture"])
-        weights.load(module, tensors, "the saved model")
-        preprocessing = Preprocessing.from_json(spec["preprocessing"])
-        return NetworkBody(module, spec["architecture"], preprocessing, spec["width"], spec["revision"])
+        def module() -> nn.Module:
+            import torch
+
+            from headstart.source import architecture, weights
+
+            built = architecture.build(spec["architecture"])
+            state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
+            weights.load(built, state, "the saved model")
+            return built
+
+        return NetworkBody(
+            module,
+            spec["architecture"],
+            Preprocessing.from_json(spec["preprocessing"]),
+            spec["width"],
+            spec["revision"],
+            stages=tuple(Stage(name, tuple(shape), flops) for name, shape, flops in spec.get("stages", [])),
+            tensors=tensors,
+            digest=digest,
+        )
     raise ValueError(f"no body of kind {spec['kind']!r}")

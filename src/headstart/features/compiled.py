@@ -2,7 +2,7 @@
 
 The converted network is kept in the cache under a digest of everything it depends on, so that it is converted once
 per machine. Before it is first used its outputs are compared with torch's; where they differ, or where conversion
-fails, torch is used and the reason is said.
+fails, torch is used, the reason is said, and it is remembered, so that it is not tried again by every process.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,97 +21,231 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import machine
+from headstart.features.engine import MAP, POOLED, Engine
+from headstart.features.preprocess import normalise
 from headstart.files import cache_directory, new_directory
+from headstart.source.card import Preprocessing
 
 log = logging.getLogger("headstart")
 
 TOLERANCE = 1e-3  # largest difference from torch, relative to the largest output
-_MODEL, _DIGEST = "network.xml", "sha256"
+VERSION = 3  # of what lies in a folder
+BATCHES = (1, 2, 4, 8, 16)  # tried once per network and machine
+_MODEL, _ABOUT, _WEIGHTS = "network.xml", "about.json", "weights.safetensors"
 
-Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-
-def place(architecture: str, revision: str, size: int) -> Path:
+def place(architecture: str, revision: str, how: Preprocessing) -> Path:
     """The folder of the cache where the converted network lies, or would lie."""
-    state = json.dumps([architecture, revision, size, metadata.version("openvino"), 2])
+    state = json.dumps(
+        [architecture, revision, how.size, how.mean, how.std, metadata.version("openvino"), machine.features(), VERSION]
+    )
     return cache_directory() / "compiled" / hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
-def load(folder: Path) -> Forward:
-    """A converted network as a function from (B, 3, S, S) to (B, D) float32.
+def refused(folder: Path) -> bool:
+    """Whether this network was found not to be convertible."""
+    try:
+        return bool(json.loads((folder / _ABOUT).read_text(encoding="utf-8")).get("refused"))
+    except (OSError, ValueError):
+        return False
+
+
+def weights(folder: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of the network as it was converted, without torch.
+
+    Raises:
+        OSError: they were not kept.
+    """
+    from safetensors.numpy import load_file
+
+    return dict(load_file(folder / _WEIGHTS))
+
+
+class CompiledEngine(Engine):
+    """A converted network in OpenVINO's throughput mode: as many requests at once as the machine is best at.
+
+    Args:
+        folder: of the converted network.
+        outputs: see :class:`Engine`; the network computes nothing that they do not need.
+        count: how many pictures will come; for a handful the latency of one batch matters, not the throughput.
 
     Raises:
         OSError: a file is missing.
-        ValueError: a file is damaged; OpenVINO itself would not notice a changed weight.
+        ValueError: a file is damaged (OpenVINO itself would not notice a changed weight), or has no such stage.
     """
-    if (folder / _DIGEST).read_text(encoding="ascii") != _digest(folder):
-        raise ValueError("its digest is another")
-    core = _openvino().Core()
-    # f32: on processors with bf16 arithmetic OpenVINO would otherwise round to it, and say nothing.
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    network = core.compile_model(core.read_model(folder / _MODEL), "CPU", settings)
 
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = network(batch)[0]
-        return result
+    FEW = 8
 
-    return forward
+    def __init__(self, folder: Path, outputs: tuple[str, ...] = (POOLED,), count: int = 1_000) -> None:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        if about["sha256"] != _digest(folder):
+            raise ValueError("its digest is another")
+        openvino = _openvino()
+        from openvino import opset13 as ops
+
+        core = openvino.Core()
+        model = core.read_model(folder / _MODEL)
+        by_name = dict(zip([POOLED, *about["stages"]], model.outputs, strict=True))
+        wanted = []
+        for name in outputs:
+            if (stage := name.removesuffix(MAP)) not in by_name:
+                raise ValueError(f"no stage {stage}")
+            node = by_name[stage].get_node().input_value(0)
+            if name != POOLED and not name.endswith(MAP):
+                rank = len(node.get_partial_shape())
+                axes = {4: [2, 3], 3: [1]}.get(rank)
+                node = ops.reduce_mean(node, np.array(axes), keep_dims=False).output(0) if axes else node
+            wanted.append(ops.result(node))
+        # f32: on processors with bf16 arithmetic OpenVINO would otherwise round to it, and say nothing.
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY" if count < self.FEW else "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        compiled = core.compile_model(openvino.Model(wanted, model.get_parameters()), "CPU", settings)
+        requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self.outputs, self.batch = outputs, int(about.get("batch", 4))
+        self._queue = openvino.AsyncInferQueue(compiled, requests if count < self.FEW else requests + 1)
+        self._queue.set_callback(self._write)
+        self._failed: BaseException | None = None
+
+    def start(self, pixels: NDArray[np.uint8], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
+        """Waits only while as many batches are under way as the machine is best at."""
+        self._queue.start_async({0: np.ascontiguousarray(pixels)}, (rows, into))
+
+    def _write(self, request: Any, waiting: tuple[Sequence[int], Sequence[NDArray[np.float32]]]) -> None:
+        try:  # what a callback raises is lost
+            rows, into = waiting
+            for k, place in enumerate(into):
+                place[rows] = request.get_output_tensor(k).data.reshape(len(rows), -1)
+        except BaseException as error:
+            self._failed = error
+
+    def finish(self) -> None:
+        """Wait for all requests."""
+        self._queue.wait_all()
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise failed
 
 
-def convert(module: Any, size: int, folder: Path) -> Forward | None:
-    """Convert the pooled forward pass of `module`, compare it with torch, and keep it in `folder`.
+def convert(
+    module: Any, stages: tuple[str, ...], how: Preprocessing, folder: Path, state: dict[str, NDArray[Any]] | None = None
+) -> bool:
+    """Convert a network, compare it with torch, and keep it in `folder`.
+
+    Normalisation becomes part of the network, so that it takes (B, S, S, 3) uint8.
+
+    Args:
+        module: gives `(pooled, *stages)` for (B, 3, S, S), in evaluation mode, on the CPU.
+        stages: the names of those stages.
+        how: preprocessing.
+        folder: where it is put.
+        state: the network's tensors, kept beside it so that a model can be saved without torch; None: not kept.
 
     Returns:
-        The function, or None where the network cannot be converted or the two disagree.
+        Whether it can be used: not where it cannot be converted, or where the two disagree.
     """
     import torch
-    from torch import nn
 
-    class Pooled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = module
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            pooled: torch.Tensor = module.forward_head(module.forward_features(x), pre_logits=True)
-            return pooled
-
-    example = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, size, size)).astype(np.float32))
-    pooled = Pooled().eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, how.size, how.size, 3), dtype=np.uint8)
+    example = torch.from_numpy(normalise(pixels, how))
+    about: dict[str, Any] = {"stages": list(stages), "torch": metadata.version("torch")}
     try:
         openvino = _openvino()
         with torch.inference_mode():
-            expected = pooled(example).numpy()
+            values = module(example)
+            expected = [value.numpy() for value in (values if isinstance(values, tuple) else (values,))]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations between torch and openvino are not the user's business
             batch = torch.export.Dim("batch", min=1, max=1024)
-            exported = torch.export.export(pooled, (example,), dynamic_shapes={"x": {0: batch}})
+            exported = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
             network = openvino.convert_model(exported)
-            network.reshape([-1, 3, size, size])
+            network.reshape([-1, 3, how.size, how.size])
+        network = _with_preprocessing(network, how)
         with new_directory(folder) as building:
             openvino.save_model(network, building / _MODEL, compress_to_fp16=False)
-            (building / _DIGEST).write_text(_digest(building), encoding="ascii")
-        forward = load(folder)
-        difference = float(np.abs(forward(example.numpy()) - expected).max() / np.abs(expected).max())
+            if state is not None:
+                from safetensors.numpy import save_file
+
+                save_file(state, building / _WEIGHTS)
+            about["sha256"] = _digest(building)
+            _write_about(building, about)
+            difference = 0.0
+            engine = CompiledEngine(building, (POOLED, *(stage + MAP for stage in stages)))
+            found = [np.empty((4, value[0].size), dtype=np.float32) for value in expected]
+            engine.start(pixels, range(4), found)
+            engine.finish()
+            for mine, theirs in zip(found, expected, strict=True):
+                worst = np.abs(mine - theirs.reshape(4, -1)).max() / np.abs(theirs).max()
+                difference = max(difference, float(worst))
+            if not difference <= TOLERANCE:
+                raise _Differs(f"its outputs differ from torch's by {difference:.1e} (relative)")
+            about |= {"difference": difference, "batch": _fastest(building, how)}
+            _write_about(building, about)
     except OSError as error:
         log.warning("the compiled network is not kept (%s); torch is used", error)
-        return None
+        return False
     except Exception as error:  # converters fail in many ways, and torch is always there
         why = str(error).partition("\n")[0][:200] or type(error).__name__
         log.warning("the network cannot be compiled (%s); torch is used", why)
-        return None
-    if difference > TOLERANCE:
-        log.warning("the compiled network differs from torch by %.1e (relative); torch is used", difference)
-        (folder / _MODEL).unlink(missing_ok=True)
-        return None
-    return forward
+        try:
+            with new_directory(folder) as building:
+                _write_about(building, {"refused": why})
+        except OSError:
+            pass
+        return False
+    return True
+
+
+class _Differs(Exception):  # noqa: N818 - what it is
+    """The compiled network does not compute what torch computes."""
+
+
+def _with_preprocessing(network: Any, how: Preprocessing) -> Any:
+    openvino = _openvino()
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(network)
+    steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    mean, std = ([255 * value for value in values] for values in (how.mean, how.std))
+    steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
+    return steps.build()
+
+
+def _fastest(folder: Path, how: Preprocessing) -> int:
+    """The batch size with the most pictures per second, measured on this machine for a fraction of a second each."""
+    engine = CompiledEngine(folder)
+    into = [np.empty((max(BATCHES), _width(engine)), dtype=np.float32)]
+    speeds = {}
+    for batch in BATCHES:
+        pixels = np.zeros((batch, how.size, how.size, 3), dtype=np.uint8)
+        for _ in range(2):  # the first round allocates
+            began, done = time.perf_counter(), 0
+            while (took := time.perf_counter() - began) < 0.2 or done < 2 * batch:
+                engine.start(pixels, range(batch), into)
+                done += batch
+            engine.finish()
+            took = time.perf_counter() - began
+            speeds[batch] = done / took
+    return max(speeds, key=lambda batch: speeds[batch])
+
+
+def _width(engine: CompiledEngine) -> int:
+    return int(engine._queue[0].get_compiled_model().outputs[0].get_partial_shape()[1].get_length())
+
+
+def _write_about(folder: Path, about: dict[str, Any]) -> None:
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def _digest(folder: Path) -> str:
     """SHA-256 over the network and its weights."""
     state = hashlib.sha256()
-    for path in (folder / _MODEL, (folder / _MODEL).with_suffix(".bin")):
-        state.update(path.read_bytes())
+    for path in (folder / _MODEL, (folder / _MODEL).with_suffix(".bin"), folder / _WEIGHTS):
+        if path.suffix != ".safetensors" or path.exists():
+            state.update(path.read_bytes())
     return state.hexdigest()
 
 

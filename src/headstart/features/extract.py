@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import profile
 from headstart.errors import TrialError
 from headstart.features.body import Body, Progress
-from headstart.features.store import Store
+from headstart.store import Store
 from headstart.target.inputs import Inputs
 
 
@@ -45,12 +47,12 @@ def extract(
     tally: Tally | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """The vectors of `inputs` through `body`, from the store where it has them.
+    """The vectors of `inputs` through `body`, what is frozen of it from the store where that has them.
 
     Args:
         body: turns inputs into vectors.
         inputs: N inputs.
-        store: folder of the feature store; None: the user's cache.
+        store: folder of the store; None: the user's cache.
         tally: is added to.
         progress: called as `progress(done, total)` while computing.
 
@@ -61,8 +63,8 @@ def extract(
         TrialError: an input can no longer be read (it was readable when the target was).
     """
     tally = tally if tally is not None else Tally()
-    space = body.space()
-    if space is None:
+    frozen = body.frozen()
+    if frozen is None:
         _prepare(body, len(inputs), tally)
         began = time.perf_counter()
         forward = body.compute(inputs, np.arange(len(inputs)), progress)
@@ -70,11 +72,43 @@ def extract(
         tally.computed += len(inputs)
         _refuse(forward.unreadable, inputs)
         return forward.vectors
-    shelf = Store(space, body.width, store)
-    keys = [inputs.digest(i) for i in range(len(inputs))]
-    vectors, found, cost = shelf.get(keys)
+    outputs = list(extract_parts(frozen, inputs, store=store, tally=tally, progress=progress).values())
+    vectors = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
+    return body.finish(vectors)
+
+
+def extract_parts(
+    body: Body,
+    inputs: Inputs,
+    *,
+    store: Path | None = None,
+    tally: Tally | None = None,
+    progress: Progress | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Everything that a frozen body computes, by name, in one pass over the inputs that the store lacks.
+
+    Args:
+        body: with at least one part.
+        inputs: N inputs.
+        store: folder of the store; None: the user's cache.
+        tally: is added to.
+        progress: called as `progress(done, total)` while computing.
+
+    Returns:
+        output -> (N, width) in the dtype in which it is kept.
+
+    Raises:
+        TrialError: an input can no longer be read.
+    """
+    tally = tally if tally is not None else Tally()
+    parts = body.parts()
+    shelves = [Store(part.space, (part.width,), dtype=part.dtype, folder=store) for part in parts]
+    with profile.phase("store"):
+        keys = inputs.digests()
+        held = [shelf.get(keys) for shelf in shelves]
+    found = np.logical_and.reduce([have for _, have, _ in held])
     tally.recalled += int(found.sum())
-    tally.saved += cost
+    tally.saved += sum(cost for _, _, cost in held) if found.all() else held[0][2]
     missing = np.flatnonzero(~found)
     if len(missing):
         _prepare(body, len(missing), tally)
@@ -91,14 +125,21 @@ def extract(
         tally.computed += len(rows)
         tally.seconds += took
         _refuse(forward.unreadable, inputs)
-        vectors[rows] = forward.vectors
-        shelf.put([keys[i] for i in rows], forward.vectors, took / len(rows))
-    return vectors
+        with profile.phase("store"):
+            at = 0
+            for part, shelf, (arrays, _, _) in zip(parts, shelves, held, strict=True):
+                values = forward.vectors[:, at : at + part.width].astype(part.dtype)
+                arrays[rows] = values
+                # The pass is paid once, whatever it gave: its seconds stand with the first output.
+                shelf.put([keys[i] for i in rows], values, took / len(rows) if at == 0 else 0.0)
+                at += part.width
+    return {part.name: arrays for part, (arrays, _, _) in zip(parts, held, strict=True)}
 
 
 def _prepare(body: Body, count: int, tally: Tally) -> None:
     began = time.perf_counter()
-    body.prepare(count)
+    with profile.phase("prepare"):
+        body.prepare(count)
     tally.preparing += time.perf_counter() - began
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from headstart import machine
 from headstart.source.card import Preprocessing
-from headstart.target.image import UnreadableImage
+from headstart.target.image import UnreadableImage, extent
 from headstart.target.inputs import Inputs
 
 _FILTERS = {
@@ -27,21 +28,22 @@ def to_pixels(image: Image.Image, how: Preprocessing) -> NDArray[np.uint8]:
     """A picture as the (S, S, 3) uint8 pixels that `how` asks for, not yet normalised."""
     filter = _FILTERS.get(how.interpolation, Image.Resampling.BICUBIC)
     size = how.size
+    start, above, right, bottom = extent(image)
     if how.squash:
-        return np.asarray(image.resize((size, size), filter))
+        return np.asarray(image.resize((size, size), filter, box=(start, above, right, bottom)))
     # As torchvision's Resize and CenterCrop: the shorter side to floor(size / crop), then the centre.
     short = int(size / how.crop)
-    width, height = image.size
+    width, height = right - start, bottom - above
     scale = short / min(width, height)
     resized = (max(short, int(width * scale)), max(short, int(height * scale)))
     # Only the part that survives the crop is resampled, so that a 1 x 10,000 strip does not become a 10^6-pixel one.
     left, top = round((resized[0] - size) / 2.0), round((resized[1] - size) / 2.0)
     horizontal, vertical = width / resized[0], height / resized[1]
     box = (
-        left * horizontal,
-        top * vertical,
-        min(width, (left + size) * horizontal),
-        min(height, (top + size) * vertical),
+        start + left * horizontal,
+        above + top * vertical,
+        min(right, start + (left + size) * horizontal),
+        min(bottom, above + (top + size) * vertical),
     )
     return np.asarray(image.resize((size, size), filter, box=box))
 
@@ -57,30 +59,57 @@ def normalise(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.float
     return batch
 
 
+REDUCING = 2
+"""Large JPEGs are decoded no smaller than this many times what is needed, and then resized with antialiasing."""
+
+
+def needed(how: Preprocessing) -> int:
+    """How long the shorter side of a picture must be before it is resized, pixels."""
+    return REDUCING * (how.size if how.squash else int(how.size / how.crop))
+
+
 def decoded(
-    inputs: Inputs, how: Preprocessing, index: NDArray[np.int64], *, threads: int | None = None, ahead: int = 64
+    inputs: Inputs,
+    how: Preprocessing,
+    index: NDArray[np.int64],
+    *,
+    threads: int | None = None,
+    ahead: int = 64,
+    change: Callable[[Image.Image, int], NDArray[np.uint8]] | None = None,
 ) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
     """Decode inputs in threads, at most `ahead` of them before they are taken, in order.
+
+    Args:
+        inputs: what to decode.
+        how: preprocessing.
+        index: which.
+        threads: how many; None: one per core.
+        ahead: bound of the queue.
+        change: picture and position to pixels; None: :func:`to_pixels`.
 
     Yields:
         (position, pixels (S, S, 3) uint8), or (position, the reason) where an input cannot be read.
     """
+    at_least = needed(how)
+    if change is None:
+
+        def change(image: Image.Image, _: int) -> NDArray[np.uint8]:
+            return to_pixels(image, how)
 
     def one(i: int) -> tuple[int, NDArray[np.uint8] | str]:
         try:
-            return i, to_pixels(inputs.image(i), how)
+            return i, change(inputs.preview(i, at_least), i)
         except UnreadableImage as error:
             return i, str(error)
 
     with ThreadPoolExecutor(threads or machine.cores()) as pool:
         waiting = iter(int(i) for i in index)
-        queue = [pool.submit(one, i) for i in islice(waiting, ahead)]
-        queue.reverse()
+        queue = deque(pool.submit(one, i) for i in islice(waiting, ahead))
         try:
             while queue:
-                result = queue.pop().result()
+                result = queue.popleft().result()
                 if (upcoming := next(waiting, None)) is not None:
-                    queue.insert(0, pool.submit(one, upcoming))
+                    queue.append(pool.submit(one, upcoming))
                 yield result
         finally:
             for future in queue:

@@ -69,7 +69,7 @@ class Route(_Part):
     )
     seconds: float = Field(description="wall seconds to train once, features included")
     cpu_seconds: float | None = Field(default=None, description="processor seconds to train once")
-    memory_mb: float = Field(description="highest resident memory in a trial, MiB")
+    memory_mb: float = Field(description="highest resident memory of the process during a trial, MiB")
     model_parameters: int | None = Field(default=None, description="numbers in the predictor")
     flops_per_example: float | None = Field(
         default=None, description="floating-point operations to predict one example"
@@ -119,7 +119,7 @@ class LeaderboardRow(_Part):
     low: float | None = Field(description="lower end of its interval")
     high: float | None = Field(description="upper end of its interval")
     seconds: float = Field(description="wall seconds of one trial, features included, median")
-    memory_mb: float = Field(description="highest resident memory, MiB")
+    memory_mb: float = Field(description="highest resident memory of the process during its trials, MiB")
     status: str = Field(description="ok, failed, or skipped")
     note: str = Field(default="", description="why it failed or was skipped")
 
@@ -139,7 +139,7 @@ class Cost(_Part):
 
     wall_seconds: float = Field(description="by the clock")
     cpu_seconds: float = Field(description="of the processor")
-    peak_memory_mb: float = Field(description="highest resident memory, MiB")
+    peak_memory_mb: float = Field(description="highest resident memory of the process, MiB")
     trials: int = Field(description="trials that were run")
     device: str = Field(default="cpu", description="cpu, or a torch device")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +118,18 @@ class Predictor:
         Raises:
             PredictorError: the reloaded predictor does not predict the same; `folder` is then as it was.
         """
-        from safetensors.torch import save
-        from torch import from_numpy
+        from safetensors.numpy import save
 
-        tensors = {f"body.{key}": value.contiguous() for key, value in self.body.tensors().items()}
-        tensors |= {f"head.{key}": from_numpy(np.array(value, order="C")) for key, value in self.head.arrays().items()}
+        body = self.body.portable()
+        tensors = {f"body.{key}": value for key, value in body.tensors().items()}
+        tensors |= {f"head.{key}": np.array(value, order="C") for key, value in self.head.arrays().items()}
         data = save(tensors)
         description = {
             "format": FORMAT,
             "headstart": machine.versions()["headstart"],
             "modality": "image",
             "classes": list(self.classes),
-            "body": self.body.spec(),
+            "body": body.spec(),
             "head": {"kind": self.head.kind},
             "temperature": float(self.temperature),
             "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
@@ -139,9 +139,12 @@ class Predictor:
         with files.new_directory(Path(folder)) as building:
             files.write_bytes(building / WEIGHTS, data)
             files.write_json(building / DESCRIPTION, description)
-            self._verify(load(building), check)
+            replace(self, body=body)._verify(load(building), check)
 
     def _verify(self, reloaded: Predictor, check: Inputs | None) -> None:
+        kept, read = self.body.tensors(), reloaded.body.tensors()
+        if kept.keys() != read.keys() or any(not np.array_equal(kept[k], read[k], equal_nan=True) for k in kept):
+            raise PredictorError("the reloaded weights differ from those in memory; it was not saved. This is a bug.")
         noise = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
         for inputs in (ArrayInputs(noise), check):
             if inputs is None or not len(inputs):
@@ -173,7 +176,7 @@ def load(folder: str | Path) -> Predictor:
                 "headstart fit TARGET --out RUN",
             )
         )
-    from safetensors.torch import load as load_tensors
+    from safetensors.numpy import load as load_tensors
 
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
@@ -188,8 +191,8 @@ def load(folder: str | Path) -> Predictor:
             parts[part][name] = tensor
         return Predictor(
             classes=tuple(description["classes"]),
-            body=restore_body(description["body"], parts["body"]),
-            head=restore_head(description["head"]["kind"], {k: v.numpy() for k, v in parts["head"].items()}),
+            body=restore_body(description["body"], parts["body"], description["weights"]["sha256"]),
+            head=restore_head(description["head"]["kind"], parts["head"]),
             temperature=description["temperature"],
             provenance=description["provenance"],
         )

@@ -345,7 +345,7 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
 
 
 def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any]) -> list[str]:
-    found = list(start["hygiene"].get("warnings", []))
+    found = [*start["hygiene"].get("warnings", []), *start.get("warnings", [])]
     if limit := ledger.first("limit"):
         found.append(limit["why"])
     if totals["partial"]:

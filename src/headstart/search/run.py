@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import files, machine
+from headstart import files, machine, profile
 from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget, format_seconds
@@ -25,6 +25,7 @@ from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
 from headstart.search.assemble import Finalist, Judged, assemble, finalists, judged, most_common, validation_score
 from headstart.search.ledger import FORMAT, Ledger
+from headstart.search.ledger import NAME as LEDGER
 from headstart.search.listener import Listener
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Setting, Speed, settings
 from headstart.strategy import Bench
@@ -34,7 +35,7 @@ from headstart.trial import Result, Spec, encode, execute
 
 EVIDENCE, MODEL = "evidence.json", "model"
 BUNDLED = tuple(sources.BUNDLED)
-SCRATCH = ("scratch", "scratch:small_cnn")
+SHOWN = 5  # names in a message about a folder that holds something else
 FEATURE_SHARE = 0.4  # of the budget, for the cheapest source's features of all examples
 
 
@@ -44,7 +45,9 @@ class Options:
 
     Args:
         sources: names of pretrained sources; empty: the bundled ones.
-        strategies: names of transfer strategies; empty: all of them. Baselines always run.
+        strategies: names of strategies; no transfer strategy among them: all of those. Baselines without a network
+            always run; those that train one are left out where the transfer strategies named train none, and where
+            other baselines were named.
         budget: seconds or trials.
         seed: of everything random that is not a trial's own seed.
         device: `cpu`, or a torch device.
@@ -66,14 +69,16 @@ class Options:
             OptionError: a strategy is unknown, or nothing is left to compare.
         """
         cards = sources.cards(self.sources or BUNDLED)
-        # The fairest baseline of all: the same architecture as the cheapest source, from random weights.
-        twins = [card for card in cards if card.name.startswith(("bundled:", "timm:"))]
-        twin = [f"scratch:{min(twins, key=lambda card: card.flops).architecture.partition('.')[0]}"] if twins else []
-        cards = list({card.name: card for card in [*cards, *sources.cards([*SCRATCH, *twin])]}.values())
-        wanted = [strategies.find(name) for name in self.strategies]
-        baselines = [kind for kind in strategies.STRATEGIES.values() if kind.side == "baseline"]
-        transfer = [kind for kind in strategies.STRATEGIES.values() if kind.side == "transfer"]
-        kinds = [*([kind for kind in wanted if kind.side == "transfer"] or transfer), *baselines]
+        kinds, _ = self._kinds()
+        scratch = ["scratch"]
+        if any(kind.side == "baseline" and kind.needs.gradients for kind in kinds):
+            # Only now, because telling the size of a network can take an import of torch.
+            scratch.append("scratch:small_cnn")
+            # The fairest baseline of all: the same architecture as the cheapest source, from random weights.
+            if twins := [card for card in cards if card.name.startswith(("bundled:", "timm:"))]:
+                cheapest = min(twins, key=lambda card: card.flops)
+                scratch.append(f"scratch:{cheapest.architecture.partition('.')[0]}")
+        cards = list({card.name: card for card in [*cards, *sources.cards(scratch)]}.values())
         chosen = settings(cards, kinds)
         if not any(s.side == "transfer" for s in chosen):
             why = "; ".join(kind.needs.lacking(cards[0]) for kind in kinds if kind.side == "transfer")
@@ -85,6 +90,34 @@ class Options:
                 )
             )
         return chosen
+
+    def left_out(self) -> str:
+        """Which baselines the choice of strategies leaves out, as a warning; "" where it leaves out none."""
+        return self._kinds()[1]
+
+    def _kinds(self) -> tuple[list[type[Any]], str]:
+        """The strategies that may be tried, and a warning about baselines that may not."""
+        wanted = [strategies.find(name) for name in self.strategies]
+        everything = strategies.STRATEGIES.values()
+        transfer = [kind for kind in wanted if kind.side == "transfer"]
+        named = [kind for kind in wanted if kind.side == "baseline"]
+        baselines = [kind for kind in everything if kind.side == "baseline"]
+        quick = bool(transfer) and not any(kind.needs.gradients for kind in transfer)
+        # Whoever names a source without knowledge wants it tried, and only such a baseline can.
+        asked = any(name.startswith("scratch:") for name in self.sources)
+        missing: list[type[Any]] = []
+        if (quick or named) and not asked:
+            missing = [kind for kind in baselines if kind.needs.gradients and kind not in named]
+        why = ""
+        if missing:
+            reason = "only routes that train none" if quick else "other baselines"
+            names = ", ".join(kind.name for kind in missing)
+            why = (
+                "Baselines that train a network were not tried, because --strategy named "
+                f"{reason}; name {names} to try them."
+            )
+        kinds = transfer or [kind for kind in everything if kind.side == "transfer"]
+        return [*kinds, *(kind for kind in baselines if kind not in missing)], why
 
 
 @dataclass(frozen=True)
@@ -153,13 +186,15 @@ class _Runner:
                 self.listener.interrupted()
                 self._least(episodes)
             self.listener.judging()
-            self._open(episodes)
-            evidence_then = judged(self.ledger)  # raises before anything is written when there is nothing to compare
-            self._end(meter)
-            evidence = assemble(self.ledger)
-            text = evidence.to_text()
-            files.write_text(self.folder / EVIDENCE, text)
-            self._ship(evidence, text)
+            with profile.phase("judge"):
+                self._open(episodes)
+                evidence_then = judged(self.ledger)  # raises before anything is written if there is nothing to compare
+                self._end(meter)
+                evidence = assemble(self.ledger)
+                text = evidence.to_text()
+                files.write_text(self.folder / EVIDENCE, text)
+            with profile.phase("save"):
+                self._ship(evidence, text)
             return Run(evidence, self.folder, evidence_then, tuple(episodes))
 
     # -- the ledger's first lines -------------------------------------------------------------------------------
@@ -191,6 +226,7 @@ class _Runner:
                 metric=target.metric,
                 episodes=[{"name": e.name, "n_train": len(e.view), "n_test": len(e.seal)} for e in target.episodes],
                 hygiene=target.hygiene.to_json(),
+                warnings=[why] if (why := options.left_out()) else [],
                 sources=list(dict.fromkeys(s.card.name for s in self.settings)),
                 budget=str(options.budget),
                 seed=options.seed,
@@ -302,12 +338,14 @@ class _Runner:
         bench = Bench(device=self.options.device, checkpoint=checkpoint, progress=self.listener.progress)
         outcome = execute(spec, episode.view, episode.seal.inputs, budget=Budget(seconds), bench=bench, keep=keep)
         self.ledger.add(outcome.result)
+        _told(outcome.result, bench)
         checkpoint.unlink(missing_ok=True)
         score = None
         result = outcome.result
         if result.labels is not None and result.log_probabilities is not None:
             right = result.log_probabilities.argmax(axis=1) == result.labels
-            score = score_interval(right[None], result.labels, self.target.metric)
+            with profile.phase("judge"):
+                score = score_interval(right[None], result.labels, self.target.metric)
         self.listener.ended(result, score, self._left())
 
     def _least(self, episodes: Sequence[Episode]) -> None:
@@ -343,7 +381,9 @@ class _Runner:
             left = self._left()
             for setting, predicted in self._plan(episode).untried(*self._results(episode)):
                 reason = f"predicted to take {format_seconds(predicted)} a trial"
-                if self.options.budget.trials is not None:
+                if self.partial:
+                    reason = "the run was interrupted before it"
+                elif self.options.budget.trials is not None:
                     reason = f"the {self.options.budget.trials} trials were spent on others"
                 elif predicted > left:
                     reason += "; the budget had no room for it beside the final trials"
@@ -418,10 +458,29 @@ class _Runner:
         ship = replace(spec, phase="ship", seed=0)
         self.listener.began(ship, 0.0, self._left())
         outcome = execute(ship, view, None, budget=Budget(), bench=bench)
+        _told(outcome.result, bench)
         if outcome.predictor is None:
             raise HeadstartError(f"the {side} route could not be trained for shipping: {outcome.result.error}")
         self.listener.ended(outcome.result, None, self._left())
         return outcome.predictor
+
+
+def _told(result: Result, bench: Bench) -> None:
+    """Tell an open profile what a trial took."""
+    if (listening := profile.current()) is not None:
+        listening.trials.append(
+            {
+                "key": result.spec.key,
+                "words": result.spec.words(),
+                "phase": result.spec.phase,
+                "seed": result.spec.seed,
+                "status": result.status,
+                "wall_seconds": round(result.wall, 6),
+                "cpu_seconds": round(result.cpu, 6),
+                "computed": bench.tally.computed,
+                "recalled": bench.tally.recalled,
+            }
+        )
 
 
 def _recorder(ledger: Ledger, episode: str) -> Callable[[str, Any], None]:
@@ -439,9 +498,31 @@ def _shipped_digest(model: Path) -> str:
         return ""
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Check that a run may be put into `folder`: it holds one, or nothing but hidden files, or does not exist.
+
+    Raises:
+        RunError: it holds something else, which a run might be mixed up with, or write over.
+    """
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    except OSError:  # absent, or no folder, or not to be read: said when it is made
+        return
+    if names and LEDGER not in names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise RunError(
+            Problem(
+                f"{folder} is not empty and holds no run: {', '.join(names[:SHOWN])}{more}",
+                f"a new or empty folder, or one with a run's {LEDGER}, to resume it",
+                "--out with a new name, or move what is in the folder away",
+            )
+        )
+
+
 @contextlib.contextmanager
 def _prepared(folder: Path) -> Iterator[None]:
     """The run's directory: made, writable, and held by this process alone."""
+    refuse_foreign(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - closed below

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from headstart.errors import SourceError, unknown
-from headstart.source.card import Preprocessing
-
-SMALL_CNN = "small_cnn"
+from headstart.source.card import Preprocessing, Stage
+from headstart.source.scratch import SMALL_CNN, SMALL_CNN_PREPROCESSING
 
 _REGISTERED: dict[str, Callable[[], nn.Module]] = {}
 
@@ -125,7 +124,7 @@ def checkpoint(name: str) -> Any:
 def preprocessing(name: str) -> Preprocessing:
     """The preprocessing an architecture was designed for."""
     if name == SMALL_CNN:
-        return Preprocessing(size=64, squash=True, interpolation="bilinear")
+        return SMALL_CNN_PREPROCESSING
     config = checkpoint(name)
     return Preprocessing(
         size=config.input_size[-1],
@@ -146,3 +145,23 @@ def measure(name: str, size: int) -> tuple[int, int, float]:
         pooled = module.forward_head(module.forward_features(torch.zeros(1, 3, size, size)), pre_logits=True)  # type: ignore[operator]
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return parameters, int(pooled.shape[1]), float(counter.get_total_flops())
+
+
+@functools.lru_cache(maxsize=64)
+def stages(name: str, size: int) -> tuple[Stage, ...]:
+    """Where the forward pass at `size` x `size` pixels can be cut; none where it cannot be traced."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from headstart.source import cuts
+
+    traced = cuts.trace(build(name).eval())
+    if traced is None or not traced.cuts:
+        return ()
+    found = []
+    with torch.inference_mode():
+        _, *values = traced.with_stages(tuple(traced.cuts))(torch.zeros(1, 3, size, size))
+        for stage, value in zip(traced.cuts, values, strict=True):
+            with FlopCounterMode(display=False) as counter:
+                traced.after(stage)(value)
+            found.append(Stage(stage, tuple(value.shape[1:]), float(counter.get_total_flops())))
+    return tuple(found)

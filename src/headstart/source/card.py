@@ -43,6 +43,21 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A place where the forward pass can be cut in two.
+
+    Args:
+        name: of the network's child that ends here, such as `blocks.5`.
+        shape: of the values there, without the batch: (C, H, W), or (L, C) for tokens.
+        flops: floating-point operations of the forward pass after it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    flops: float
+
+
+@dataclass(frozen=True)
 class SourceCard:
     """What is known of a source before it is loaded.
 
@@ -58,6 +73,7 @@ class SourceCard:
         features: width D of the pooled features.
         flops: floating-point operations of one forward pass on one example (a multiply-add counts as two).
         bytes: size of the weights on disk.
+        stages: where the forward pass can be cut, from input to output; none where that is not known.
     """
 
     name: str
@@ -71,6 +87,7 @@ class SourceCard:
     features: int
     flops: float
     bytes: int = 0
+    stages: tuple[Stage, ...] = ()
 
     @property
     def short(self) -> str:

@@ -6,11 +6,13 @@ import functools
 from typing import TYPE_CHECKING
 
 from headstart.source.bundled import CARDS
-from headstart.source.card import SourceCard
+from headstart.source.card import Preprocessing, SourceCard
 
 if TYPE_CHECKING:
     from torch import nn
 
+SMALL_CNN = "small_cnn"
+SMALL_CNN_PREPROCESSING = Preprocessing(size=64, squash=True, interpolation="bilinear")
 SMALL_CNN_MEASURED = (219_096, 192, 65_028_096.0)
 """Parameters, width and operations of `small_cnn` at 64 x 64, as `architecture.measure` finds them."""
 
@@ -62,19 +64,19 @@ class ScratchSource:
     @functools.cached_property
     def card(self) -> SourceCard:
         """Its card; sizes and operations of networks that are not in every run are measured on the network itself."""
-        from headstart.source import architecture
-
-        # Measuring imports torch's compiler, which takes seconds: what every run begins with is written down.
+        # Measuring imports torch, and its compiler, which takes seconds: what every run begins with is written down.
         twin = next((card for card in CARDS.values() if card.architecture == self.architecture), None)
         if twin is not None:
             preprocessing = twin.preprocessing
             parameters, features, flops = twin.parameters, twin.features, twin.flops
+        elif self.architecture == SMALL_CNN:
+            preprocessing = SMALL_CNN_PREPROCESSING
+            parameters, features, flops = SMALL_CNN_MEASURED
         else:
+            from headstart.source import architecture
+
             preprocessing = architecture.preprocessing(self.architecture)
-            small = self.architecture == architecture.SMALL_CNN
-            parameters, features, flops = (
-                SMALL_CNN_MEASURED if small else architecture.measure(self.architecture, preprocessing.size)
-            )
+            parameters, features, flops = architecture.measure(self.architecture, preprocessing.size)
         return SourceCard(
             name=f"scratch:{self.architecture}",
             modality="image",

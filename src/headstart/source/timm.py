@@ -57,6 +57,7 @@ class TimmSource:
             features=features,
             flops=flops,
             bytes=self._file.stat().st_size if self._file else parameters * 4,
+            stages=architecture.stages(base, preprocessing.size),
         )
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a run holds a handful of sources

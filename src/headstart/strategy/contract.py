@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.budget import Budget
-from headstart.features import Body, Tally, extract
+from headstart.features import Body, Tally, extract, extract_parts
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.target.inputs import Inputs
@@ -78,6 +78,12 @@ class Bench:
     def features(self, body: Body, inputs: Inputs, words: str) -> NDArray[np.float32]:
         """The vectors (N, D) of `inputs` through `body`, from the store where it has them."""
         return extract(body, inputs, store=self.store, tally=self.tally, progress=self.saying(f"features {words}"))
+
+    def values(self, body: Body, inputs: Inputs, words: str) -> dict[str, NDArray[Any]]:
+        """Everything that a frozen `body` computes, by name; see :func:`headstart.features.extract_parts`."""
+        return extract_parts(
+            body, inputs, store=self.store, tally=self.tally, progress=self.saying(f"features {words}")
+        )
 
     def saying(self, words: str) -> Callable[[int, int], None] | None:
         """`progress` for one kind of work."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import profile
 from headstart.predictor import KernelHead, LinearHead
 from headstart.predictor.calibration import fit_temperature
 from headstart.predictor.heads import gaussian
@@ -126,7 +127,7 @@ def ridge(X: Floats, y: Labels, classes: int) -> Ridge:
     return Ridge(LinearHead(weight.astype(np.float32), bias.astype(np.float32)), penalty, left_out.astype(np.float32))
 
 
-def logistic(X: Floats, y: Labels, classes: int, C: float, *, seed: int = 0) -> LinearHead:
+def logistic(X: Floats, y: Labels, classes: int, C: float) -> LinearHead:
     """Multinomial logistic regression on standardised vectors, L2 penalty 1 / C (scikit-learn, lbfgs).
 
     Args:
@@ -134,13 +135,13 @@ def logistic(X: Floats, y: Labels, classes: int, C: float, *, seed: int = 0) -> 
         y: (N,) int64 in 0..classes-1; a class without examples gets a logit below all others.
         classes: number of classes.
         C: inverse penalty, as scikit-learn defines it.
-        seed: unused by lbfgs, kept for other solvers.
     """
     import warnings
 
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
+    with profile.phase("import"):
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
     if len(present := np.unique(y)) == 1:
         return LinearHead(
@@ -148,7 +149,7 @@ def logistic(X: Floats, y: Labels, classes: int, C: float, *, seed: int = 0) -> 
             np.where(np.arange(classes) == present[0], 0.0, -1e4).astype(np.float32),
         )
     mean, scale = standardise(X)
-    model = LogisticRegression(C=C, max_iter=300, tol=1e-3, random_state=seed)
+    model = LogisticRegression(C=C, max_iter=300, tol=1e-3)
     with warnings.catch_warnings():
         # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -174,7 +175,8 @@ def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:
         classes: number of classes.
         C: the price of an example on the wrong side.
     """
-    from sklearn.svm import SVC
+    with profile.phase("import"):
+        from sklearn.svm import SVC
 
     mean, scale = standardise(X)
     Z = (X - mean) / scale

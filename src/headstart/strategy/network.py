@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,20 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.budget import Budget
-from headstart.features import NetworkBody
+from headstart.errors import TrialError
+from headstart.features import Augmentation, CutBody, NetworkBody, View
+from headstart.features.engine import MAP
 from headstart.predictor import LinearHead, Predictor
+from headstart.source import cuts
 from headstart.source.card import Preprocessing, Source
 from headstart.strategy.contract import Bench
 from headstart.target.split import holdout
 from headstart.target.view import Examples, TrainView
-from headstart.train import Augmentation, Classification, Pictures, Plan, Trainable, train
+from headstart.train import Batches, Classification, CutValues, Pictures, Plan, Trainable, train
 
 STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
 STOPPING_MINIMUM = 40  # below this many examples nothing is held out, and all epochs are run
+CUT_BYTES = 2**30  # values at a cut held in memory, all views together
 
 
 class Classifier(nn.Module):
@@ -38,85 +42,190 @@ class Classifier(nn.Module):
         return logits
 
 
+class Tail(nn.Module):
+    """What follows a cut of a trunk, and a linear head on its pooled output."""
+
+    def __init__(self, tail: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.tail = tail
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Values at the cut (B, C, H, W) to logits (B, C)."""
+        logits: torch.Tensor = self.head(self.tail(x))
+        return logits
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained on a view.
+
+    Args:
+        plan: of the loop.
+        trainable: what is trained.
+        augmentation: of the training pictures.
+        smoothing: of the labels.
+        batch: examples per batch.
+        stop_early: hold a stratified part of the view out, and keep the weights of the epoch with the smallest mean
+            cross-entropy on it; else everything is trained on, for all epochs.
+    """
+
+    plan: Plan
+    trainable: Trainable
+    augmentation: Augmentation
+    smoothing: float
+    batch: int
+    stop_early: bool
+
+    def divide(self, view: TrainView) -> tuple[Examples, Examples | None]:
+        """What is trained on, and what is held out for early stopping."""
+        if not self.stop_early or len(view) < STOPPING_MINIMUM:
+            return view.examples, None
+        kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=self.plan.seed, groups=view.examples.groups)
+        return view.examples.take(kept), view.examples.take(held)
+
+
 def fit(
     source: Source,
     view: TrainView,
+    recipe: Recipe,
     *,
     preprocessing: Preprocessing,
-    plan: Plan,
-    trainable: Trainable,
-    augmentation: Augmentation,
-    smoothing: float,
-    batch: int,
     budget: Budget,
-    seed: int,
     bench: Bench,
     words: str,
-    stop_early: bool,
     start: LinearHead | None = None,
 ) -> Predictor:
-    """Train a network on `view` and return it as a predictor.
-
-    With `stop_early`, a stratified part of the view is held out, and the weights of the epoch with the smallest mean
-    cross-entropy on it are kept.
+    """Train a whole network on `view` and return it as a predictor.
 
     Args:
         source: gives the trunk.
         view: what may be learned from.
+        recipe: how; everything random follows from its plan's seed.
         preprocessing: how pictures become inputs.
-        plan: how to train; its seed is `seed`.
-        trainable: what to train.
-        augmentation: of the training pictures.
-        smoothing: of the labels.
-        batch: pictures per batch.
         budget: of this trial.
-        seed: everything random.
         bench: device, checkpoint, progress.
         words: what the progress display says.
-        stop_early: see above; else everything is trained on, for all epochs.
         start: initial head; None: random.
     """
+    card, seed = source.card, recipe.plan.seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = Classifier(source.module(seed), source.card.features, len(view.classes))
+        module = Classifier(source.module(seed), card.features, len(view.classes))
+    module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fitted, held = recipe.divide(view)
+    kind = {"batch": recipe.batch, "device": bench.device}
+    pictures = Pictures(fitted, preprocessing, recipe.augmentation, **kind)  # type: ignore[arg-type]
+    stopping = None if held is None else Pictures(held, preprocessing, **kind)  # type: ignore[arg-type]
+    head, training = _learn(module, pictures, stopping, recipe, start, budget, bench, words)
+    body = NetworkBody(
+        module.trunk, card.architecture, preprocessing, card.features, device=bench.device, stages=card.stages
+    )
+    return Predictor(view.classes, body, head, provenance={"training": training})
+
+
+def fit_tail(
+    source: Source,
+    view: TrainView,
+    recipe: Recipe,
+    *,
+    cut: str,
+    views: int,
+    budget: Budget,
+    bench: Bench,
+    words: str,
+    start: LinearHead | None = None,
+) -> Predictor:
+    """Train what follows a cut, from the values there, which the frozen prefix computes once.
+
+    Args:
+        source: gives the network.
+        view: what may be learned from.
+        recipe: how; everything random follows from its plan's seed.
+        cut: name of the stage after which it is cut.
+        views: augmented views of each example; as many as `CUT_BYTES` hold.
+        budget: of this trial.
+        bench: store, device, checkpoint, progress.
+        words: what the progress display says.
+        start: initial head; None: random.
+
+    Raises:
+        TrialError: the network cannot be cut there, or the values of one view do not fit into memory.
+    """
+    card, seed, output = source.card, recipe.plan.seed, cut + MAP
+    assert card.preprocessing is not None
+    shape = next(stage.shape for stage in card.stages if stage.name == cut)
+    views = min(views, int(CUT_BYTES // max(1, len(view) * int(np.prod(shape)) * 2)) - 1)
+    if views < 0:
+        raise TrialError(f"the values of {len(view)} examples at {cut} do not fit into memory")
+    fitted, held = recipe.divide(view)
+
+    def values(examples: Examples, number: int | None) -> Any:
+        changed = None if number is None else View(recipe.augmentation, number)
+        body = NetworkBody.of(source, bench.device, (output,), changed)
+        return bench.values(body, examples.inputs, f"{card.short} to {cut}")[output]
+
+    kind = {"shape": shape, "batch": recipe.batch, "device": bench.device}
+    drawn = [values(fitted, number) for number in range(views)]
+    batches = CutValues(drawn, values(fitted, None), labels=fitted.labels, **kind)  # type: ignore[arg-type]
+    stopping = None
+    if held is not None:
+        stopping = CutValues([], values(held, None), labels=held.labels, **kind)  # type: ignore[arg-type]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = source.module(seed).eval().to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        traced = cuts.trace(trunk)
+        if traced is None or cut not in traced.cuts:
+            raise TrialError(f"{card.name} cannot be cut at {cut}")
+        module = Tail(traced.after(cut), card.features, len(view.classes)).to(bench.device)
+    head, training = _learn(module, batches, stopping, recipe, start, budget, bench, words)
+    whole = NetworkBody(
+        trunk, card.architecture, card.preprocessing, card.features, device=bench.device, stages=card.stages
+    )
+    body = CutBody(NetworkBody.of(source, bench.device, (output,)), module.tail, whole)
+    return Predictor(view.classes, body, head, provenance={"training": training | {"cut": cut, "views": views}})
+
+
+def _learn(
+    module: Any,
+    batches: Batches,
+    stopping: Batches | None,
+    recipe: Recipe,
+    start: LinearHead | None,
+    budget: Budget,
+    bench: Bench,
+    words: str,
+) -> tuple[LinearHead, dict[str, Any]]:
     if start is not None:
         with torch.no_grad():
             module.head.weight.copy_(torch.from_numpy(start.weight))
             module.head.bias.copy_(torch.from_numpy(start.bias))
-    module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    fitted, stopping = view.examples, None
-    if stop_early and len(view) >= STOPPING_MINIMUM:
-        kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=seed, groups=view.examples.groups)
-        fitted, stopping = view.examples.take(kept), view.examples.take(held)
-    pictures = Pictures(fitted, preprocessing, augmentation, batch=batch, device=bench.device)
-    if bench.device.startswith("cuda"):
-        plan = replace(plan, precision="bf16")
+    plan = replace(recipe.plan, precision="bf16") if bench.device.startswith("cuda") else recipe.plan
     history = train(
         module,
-        Classification(smoothing),
-        pictures.training,
-        len(pictures.cuts()),
+        Classification(recipe.smoothing),
+        batches.training,
+        batches.steps(),
         plan,
-        trainable,
+        recipe.trainable,
         budget=budget,
-        evaluate=None if stopping is None else _mean_loss(module, stopping, preprocessing, batch, bench.device),
+        evaluate=None if stopping is None else _mean_loss(module, stopping),
         checkpoint=bench.checkpoint,
         progress=bench.saying(words),
     )
-    body = NetworkBody(module.trunk, source.card.architecture, preprocessing, source.card.features, device=bench.device)
     weight, bias = (p.detach().cpu().numpy().astype(np.float32) for p in (module.head.weight, module.head.bias))
     training = {"epochs": len(history.losses), "best_epoch": history.best_epoch + 1, "stopped_by": history.stopped}
-    return Predictor(view.classes, body, LinearHead(weight, bias), provenance={"training": training})
+    return LinearHead(weight, bias), training
 
 
-def _mean_loss(module: nn.Module, examples: Examples, how: Preprocessing, batch: int, device: str) -> Any:
+def _mean_loss(module: nn.Module, held: Batches) -> Any:
     batches: list[Any] = []
 
     def evaluate() -> float:
         if not batches:  # few enough to keep: a stopping set is 15 % of a small target
-            batches.extend(Pictures(examples, how, batch=batch, device=device).evaluation())
+            batches.extend(held.evaluation())
         total = sum(float(functional.cross_entropy(module(x), y, reduction="sum")) for x, y in batches)
-        return total / len(examples)
+        return total / len(held)
 
     return evaluate

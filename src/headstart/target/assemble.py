@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import OptionError, Problem, TargetError
-from headstart.target.hygiene import Hygiene, Progress, Record, examine, near_duplicates
+from headstart.target.hygiene import Hygiene, Progress, Records, examine, near_duplicates
 from headstart.target.raw import Raw, Side, listed
 from headstart.target.seal import Seal
 from headstart.target.split import folds, holdout
@@ -129,19 +129,19 @@ def _cross_fit(whole: TrainView, seed: int) -> tuple[Episode, ...]:
 class _Found:
     """What the records say about the data: which inputs are kept, and which are copies of one another."""
 
-    def __init__(self, raw: Raw, records: Sequence[Record]) -> None:
+    def __init__(self, raw: Raw, records: Records) -> None:
         self.raw, self.records = raw, records
-        readable = [i for i, record in enumerate(records) if record.error is None]
+        readable = [i for i in range(len(records)) if i not in records.errors]
         usable = [i for i in readable if raw.labels[i] is not None]
         self.unlabelled = [i for i, label in enumerate(raw.labels) if label is None]
         self.spare = [i for i in readable if raw.labels[i] is None and self.side(i) != "test"]
 
         copies: dict[str, list[int]] = defaultdict(list)
         for i in usable:
-            copies[records[i].digest].append(i)
+            copies[records.digests[i]].append(i)
         self.copies = [same for same in copies.values() if len(same) > 1]
         self.conflicting = [same for same in self.copies if len({raw.labels[i] for i in same}) > 1]
-        self.near, self.searched = near_duplicates([r if raw.labels[i] else Record("") for i, r in enumerate(records)])
+        self.near, self.searched = near_duplicates(records, np.array([label is not None for label in raw.labels]))
 
         left_out = {i for same in self.conflicting for i in same if self.side(i) != "test"}
         seen: set[tuple[str, Side, str | None]] = set()
@@ -150,7 +150,7 @@ class _Found:
         for i in usable:
             if i in left_out:
                 continue
-            key = (records[i].digest, self.side(i), raw.labels[i])
+            key = (records.digests[i], self.side(i), raw.labels[i])
             if key in seen:
                 self.repeated += 1
             else:
@@ -193,7 +193,7 @@ class _Found:
         return pairs + [(a, b, "near") for a, b in self.near if self.side(a) != self.side(b)]
 
     def unreadable(self) -> tuple[tuple[str, str], ...]:
-        reasons = [(self.raw.inputs.name(i), r.error) for i, r in enumerate(self.records) if r.error is not None]
+        reasons = [(self.raw.inputs.name(i), why) for i, why in sorted(self.records.errors.items())]
         return self.raw.unreadable + tuple(reasons)
 
     def hygiene(self, counts: dict[str, dict[str, int]], imbalance: float, split: Split) -> Hygiene:
@@ -268,7 +268,7 @@ def _refuse(raw: Raw, found: _Found, classes: tuple[str, ...]) -> None:
     problems: list[Problem] = []
     unreadable = found.unreadable()
     reasons = listed([f"{name} {why}" for name, why in unreadable], 3)
-    if not any(record.error is None for record in found.records):
+    if len(found.records.errors) == len(found.records):
         raise TargetError(
             Problem(
                 f"none of the {len(found.records)} pictures of {raw.name} can be read ({reasons})",

@@ -7,20 +7,27 @@ the 32x32 colour thumbnails decide. A hash alone would call most clock faces, sk
 Two tests decide. Thumbnails that agree everywhere, up to brightness and contrast, are copies. Where both pictures are
 detailed all over, as photos are, thumbnails whose edges agree after a small shift are copies, too: that finds slightly
 cropped ones. Drawings and digits, whose few edges may well agree by chance, are not put to the second test.
+
+What looking at a picture tells is kept in the store by the picture's content: nothing is decoded twice for it. Hashes
+that differ in at most 10 of 64 bits agree in one of their four 16-bit words up to 2 bits, so only pairs that do are
+compared (multi-index hashing: Norouzi, Punjani and Fleet 2012, "Fast search in Hamming space").
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
+from headstart.store import Store
 from headstart.target.image import UnreadableImage
 from headstart.target.inputs import Inputs
 
@@ -50,6 +57,24 @@ TEXTURE = 4.0
 
 MOST_CANDIDATES = 1_000_000
 """The search for near duplicates ends after this many proposed pairs: the pictures are then all alike."""
+
+EXAMINED = 1
+"""Version of what is kept of a picture that was looked at; raise it when the same picture would give another record."""
+
+BLOCK = 1024
+"""So many inputs are looked up in the store at a time."""
+
+PORTION = 256
+"""So many pictures are decoded between two writes to the store, so that an interrupt does not wait for 50,000."""
+
+IN_MEMORY = 4096
+"""So many thumbnails of new pictures are kept in memory (12 MiB); others are read from the store when compared."""
+
+FEW = 2048
+"""Among so few hashes each is compared with each."""
+
+CANDIDATES_AT_ONCE = 2**21
+"""Pairs of hashes compared in one step, which takes some 50 MiB."""
 
 GREY = np.array([0.299, 0.587, 0.114])
 """How bright red, green and blue are (ITU-R BT.601)."""
@@ -95,7 +120,7 @@ class Hygiene:
 
 @dataclass(frozen=True)
 class Record:
-    """What looking once at an input tells: either `error`, or the rest.
+    """What looking once at a picture tells: either `error`, or the rest.
 
     Args:
         error: why it cannot be read, or None.
@@ -111,29 +136,188 @@ class Record:
     thumbnail: NDArray[np.uint8] | None = None
     detailed: bool = False
 
+    @property
+    def textured(self) -> bool:
+        """Whether there is anything to recognise a copy by."""
+        return self.thumbnail is not None and bool(self.thumbnail.std() >= TEXTURE)
 
-def examine(inputs: Inputs, *, threads: int = 4, progress: Progress | None = None) -> list[Record]:
-    """Decode every input once, and keep 3 kB of each.
+
+class Records:
+    """What looking at N inputs tells, by column; thumbnails are fetched when they are asked for.
+
+    Args:
+        n: how many inputs.
+        thumbnails: gives a new thumbnail for a position; called for those that are neither in memory nor in `store`.
+        store: of thumbnails, by digest.
+
+    Attributes:
+        errors: position -> why the input cannot be read.
+        digests: N SHA-256 in hexadecimal; blank where there is an error.
+        hashes: (N,) uint64, perceptual hashes.
+        detailed: (N,) bool, as in :class:`Record`.
+        textured: (N,) bool, as in :class:`Record`; False where there is an error.
+    """
+
+    def __init__(
+        self, n: int, thumbnails: Callable[[int], NDArray[np.uint8] | None], store: Store | None = None
+    ) -> None:
+        self.errors: dict[int, str] = {}
+        self.digests = [""] * n
+        self.hashes = np.zeros(n, dtype=np.uint64)
+        self.detailed = np.zeros(n, dtype=bool)
+        self.textured = np.zeros(n, dtype=bool)
+        self._look, self._store = thumbnails, store
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Records:
+        """Records that are all in memory."""
+        made = cls(len(records), lambda i: records[i].thumbnail)
+        for i, one in enumerate(records):
+            made.enter(i, one)
+        return made
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def enter(self, i: int, one: Record) -> None:
+        """Write down what is known of input `i`."""
+        if one.error is not None:
+            self.errors[i] = one.error
+            return
+        self.digests[i] = one.digest
+        self.hashes[i], self.detailed[i], self.textured[i] = one.hash, one.detailed, one.textured
+        if one.thumbnail is not None and len(self._kept) < IN_MEMORY:
+            self._kept[one.digest] = one.thumbnail
+
+    def thumbnails(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(n, 32, 32, 3): the thumbnails at `index`; black where a picture can no longer be read."""
+        made = np.zeros((len(index), SIDE, SIDE, 3), dtype=np.uint8)
+        missing = []
+        for at, i in enumerate(index.tolist()):
+            kept = self._kept.get(self.digests[i])
+            if kept is None:
+                missing.append(at)
+            else:
+                made[at] = kept
+        if missing and self._store is not None:
+            made[missing], found, _ = self._store.get([self.digests[i] for i in index[missing].tolist()])
+            missing = [at for at, here in zip(missing, found.tolist(), strict=True) if not here]
+        for at in missing:
+            thumbnail = self._look(int(index[at]))
+            if thumbnail is not None:
+                made[at] = thumbnail
+        return made
+
+
+class _Memory:
+    """What is kept of pictures that were looked at: small fields and thumbnails, by digest.
+
+    One row of fields: 8 bytes of hash, a byte of flags, a byte that tells the length of the error, and the error.
+    """
+
+    WIDTH, TEXT = 128, 10
+    READABLE, DETAILED, TEXTURED = 1, 2, 4
+
+    def __init__(self) -> None:
+        # Another Pillow may decode differently.
+        space = {"extractor": EXAMINED, "side": SIDE, "pillow": PIL.__version__}
+        self.fields = Store({**space, "features": "fields"}, (self.WIDTH,), dtype="uint8", kind="examined")
+        self.thumbnails = Store({**space, "features": "thumbnails"}, (SIDE, SIDE, 3), dtype="uint8", kind="examined")
+
+    def recall(self, records: Records, rows: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.bool_]:
+        """Enter what is known of the inputs at `rows`; (n,) bool, which of them are."""
+        fields, found, _ = self.fields.get(digests)
+        readable = found & (fields[:, 8] & self.READABLE > 0)
+        at = rows[readable]
+        records.hashes[at] = np.ascontiguousarray(fields[readable, :8]).view("<u8")[:, 0]
+        records.detailed[at] = fields[readable, 8] & self.DETAILED > 0
+        records.textured[at] = fields[readable, 8] & self.TEXTURED > 0
+        for n in np.flatnonzero(readable).tolist():
+            records.digests[rows[n]] = digests[n]
+        for n in np.flatnonzero(found & ~readable).tolist():
+            text = fields[n, self.TEXT : self.TEXT + fields[n, 9]].tobytes()
+            records.errors[int(rows[n])] = text.decode("utf-8", "replace")
+        return found
+
+    def keep(self, records: Sequence[Record]) -> None:
+        """Keep records; those of unreadable pictures have a digest, too."""
+        seen = [one for one in records if one.thumbnail is not None]
+        # Thumbnails first: whoever finds the fields may count on them.
+        self.thumbnails.put([one.digest for one in seen], np.array([one.thumbnail for one in seen], dtype=np.uint8))
+        rows = np.zeros((len(records), self.WIDTH), dtype=np.uint8)
+        for row, one in zip(rows, records, strict=True):
+            text = (one.error or "").encode()
+            row[:8] = np.frombuffer(one.hash.to_bytes(8, "little"), dtype=np.uint8)
+            row[8] = self.READABLE * (not text) + self.DETAILED * one.detailed + self.TEXTURED * one.textured
+            row[9] = len(text)
+            row[self.TEXT : self.TEXT + len(text)] = np.frombuffer(text, dtype=np.uint8)
+        self.fields.put([one.digest for one in records], rows)
+
+    def may_keep(self, error: UnreadableImage) -> bool:
+        """Whether the content is at fault, and will be next time."""
+        cause = error.__cause__
+        fleeting = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+        return not fleeting and len(str(error).encode()) <= self.WIDTH - self.TEXT
+
+
+def examine(inputs: Inputs, *, threads: int = 4, progress: Progress | None = None) -> Records:
+    """Look at every input: those with a content that was looked at before are not decoded again.
 
     Args:
         inputs: N inputs.
         threads: how many are decoded at a time (Pillow releases the interpreter's lock while it decodes).
         progress: called as `progress(done, N)` from time to time.
     """
+    memory = _Memory()
 
-    def one(i: int) -> Record:
+    def look(i: int) -> tuple[Record, bool]:
+        """The record of input `i`, and whether it may be kept."""
         try:
-            return record(inputs.preview(i, 2 * SIDE), inputs.digest(i))
-        except (UnreadableImage, OSError) as error:
-            return Record(str(error))
+            return record(inputs.preview(i, 2 * SIDE), inputs.digest(i)), True
+        except UnreadableImage as error:
+            return Record(str(error), inputs.digest(i)), memory.may_keep(error)
+        except OSError as error:
+            return Record(str(error)), False
 
-    records: list[Record] = []
+    def thumbnail(i: int) -> NDArray[np.uint8] | None:
+        return look(i)[0].thumbnail
+
+    def why_not(i: int, error: OSError | UnreadableImage) -> str:
+        """Why an input without a digest cannot be read: opening it says so in better words."""
+        try:
+            inputs.preview(i, 2 * SIDE)
+        except (UnreadableImage, OSError) as better:
+            return str(better)
+        return str(error)
+
+    records = Records(len(inputs), thumbnail, memory.thumbnails)
     with ThreadPoolExecutor(threads) as pool:
-        # In portions, so that an interrupt does not wait for 50,000 pictures.
-        for start in range(0, len(inputs), 256):
-            records.extend(pool.map(one, range(start, min(start + 256, len(inputs)))))
-            if progress is not None:
-                progress(len(records), len(inputs))
+        for start in range(0, len(inputs), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(inputs)))
+            digests: list[str] = []
+            for i, digest in zip(rows.tolist(), inputs.find_digests(rows), strict=True):
+                if isinstance(digest, str):
+                    digests.append(digest)
+                else:
+                    records.errors[i] = why_not(i, digest)
+            rows = np.array([i for i in rows.tolist() if i not in records.errors], dtype=np.int64)
+            new: dict[str, list[int]] = {}  # equal contents are decoded once
+            for n in np.flatnonzero(~memory.recall(records, rows, digests)).tolist():
+                new.setdefault(digests[n], []).append(int(rows[n]))
+            done = min(start + BLOCK, len(inputs)) - len(new)
+            for portion in range(0, len(new), PORTION):
+                same = list(itertools.islice(new.values(), portion, portion + PORTION))
+                looked = list(pool.map(look, [first for first, *_ in same]))
+                for where, (one, _) in zip(same, looked, strict=True):
+                    for i in where:
+                        records.enter(i, one)
+                memory.keep([one for one, keep in looked if keep])
+                done += len(same)
+                if progress is not None:
+                    progress(done, len(inputs))
+            if not new and progress is not None:
+                progress(done, len(inputs))
     return records
 
 
@@ -172,46 +356,115 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def near_duplicates(records: Sequence[Record]) -> tuple[list[tuple[int, int]], bool]:
+def near_duplicates(records: Records, among: NDArray[np.bool_] | None = None) -> tuple[list[tuple[int, int]], bool]:
     """Pairs of positions whose pictures are copies of one another, but not byte for byte.
 
     Of inputs with equal digests only the first is compared; unreadable and blank ones are not.
+
+    Args:
+        records: of N inputs.
+        among: (N,) bool, which of them are compared; None: all.
 
     Returns:
         The pairs, each with the smaller position first, and whether all pairs were looked at.
     """
     first: dict[str, int] = {}
-    for i, entry in enumerate(records):
-        if entry.thumbnail is not None and entry.thumbnail.std() >= TEXTURE:
-            first.setdefault(entry.digest, i)
+    for i in np.flatnonzero(records.textured if among is None else records.textured & among).tolist():
+        first.setdefault(records.digests[i], i)
     index = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    if len(index) < 2:
-        return [], True
-    hashes = np.array([records[i].hash for i in index], dtype=np.uint64)
-
-    detailed = np.array([records[i].detailed for i in index])
-
-    def thumbnails(chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([t for i in index[chosen] if (t := records[i].thumbnail) is not None])
-
+    left, right, whole = alike(records.hashes[index])
     pairs: list[tuple[int, int]] = []
-    looked_at = 0
-    for start in range(0, len(index) - 1, 256):
-        rows = hashes[start : start + 256, None]
-        distance = np.bitwise_count(rows ^ hashes[None, start:])
+    for portion in range(0, len(left), 4096):
+        a, b = index[left[portion : portion + 4096]], index[right[portion : portion + 4096]]
+        needed, at = np.unique(np.concatenate([a, b]), return_inverse=True)
+        thumbnails = records.thumbnails(needed)
+        one, other = thumbnails[at[: len(a)]], thumbnails[at[len(a) :]]
+        same = are_copies(one, other)
+        photos = records.detailed[a] & records.detailed[b] & ~same
+        same[photos] = are_shifted_copies(one[photos], other[photos])
+        pairs.extend(zip(a[same].tolist(), b[same].tolist(), strict=True))
+    return pairs, whole
+
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def alike(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
+    """Pairs of hashes that differ in at most HASH_DISTANCE bits, in order; and whether these are all such pairs."""
+    found = _by_words(hashes) if len(hashes) > FEW else None
+    left, right = _one_by_one(hashes) if found is None else found
+    end = len(left)
+    if end > MOST_CANDIDATES:
+        # Ended after a whole block of rows, so that it does not matter how the pairs were found.
+        last = left[MOST_CANDIDATES] // PORTION
+        end = int(np.searchsorted(left, (last + 1) * PORTION))
+    return left[:end], right[:end], end <= MOST_CANDIDATES
+
+
+def _one_by_one(hashes: NDArray[np.uint64]) -> Pairs:
+    """Each hash compared with each; ends after the block of rows in which there are too many pairs."""
+    found: list[Pairs] = []
+    count = 0
+    for start in range(0, len(hashes) - 1, PORTION):
+        distance = np.bitwise_count(hashes[start : start + PORTION, None] ^ hashes[None, start:])
         left, right = np.nonzero(distance <= HASH_DISTANCE)
-        left, right = left[left < right] + start, right[left < right] + start
-        for portion in range(0, len(left), 4096):
-            a, b = left[portion : portion + 4096], right[portion : portion + 4096]
-            one, other = thumbnails(a), thumbnails(b)
-            same = are_copies(one, other)
-            photos = detailed[a] & detailed[b] & ~same
-            same[photos] = are_shifted_copies(one[photos], other[photos])
-            pairs.extend(zip(index[a[same]].tolist(), index[b[same]].tolist(), strict=True))
-        looked_at += len(left)
-        if looked_at > MOST_CANDIDATES:
-            return pairs, False
-    return pairs, True
+        later = left < right
+        found.append((left[later] + start, right[later] + start))
+        count += len(found[-1][0])
+        if count > MOST_CANDIDATES:
+            break
+    return _joined(found)
+
+
+def _by_words(hashes: NDArray[np.uint64]) -> Pairs | None:
+    """Only hashes that agree in one of their four words, up to 2 bits, are compared; None: that are too many."""
+    bits = [1 << bit for bit in range(16)]
+    flips = np.array([0, *bits, *(a | b for a, b in itertools.combinations(bits, 2))], dtype=np.int32)
+    n = len(hashes)
+    found: list[Pairs] = []
+    compared = pairs = 0
+    for words in np.ascontiguousarray(hashes).view(np.uint16).reshape(n, 4).T:
+        order = np.argsort(words, kind="stable")
+        word, sorted_hashes = words[order].astype(np.int32), hashes[order]
+        count = np.bincount(word, minlength=1 << 16)
+        start = np.cumsum(count) - count
+        step = 4096
+        row = 0
+        while row < n:
+            own = word[row : row + step]
+            other = own[:, None] ^ flips  # (rows, 137): the words that are near
+            size = np.where(own[:, None] < other, count[other], 0)  # of two words, the smaller one looks for the other
+            begin = start[other]
+            begin[:, 0] = np.arange(row, row + len(own)) + 1  # hashes with the same word: those behind it
+            size[:, 0] = start[own] + count[own] - begin[:, 0]
+            total = int(size.sum())
+            if total > CANDIDATES_AT_ONCE and len(own) > 1:
+                step = len(own) // 2
+                continue
+            compared += total
+            if compared > n * n // 8:
+                return None
+            chosen = np.flatnonzero(size)
+            many = size.ravel()[chosen]
+            left = np.repeat(row + chosen // len(flips), many)
+            behind = np.arange(total) - np.repeat(np.cumsum(many) - many, many)
+            right = np.repeat(begin.ravel()[chosen], many) + behind
+            near = np.bitwise_count(sorted_hashes[left] ^ sorted_hashes[right]) <= HASH_DISTANCE
+            a, b = order[left[near]], order[right[near]]
+            found.append((np.minimum(a, b), np.maximum(a, b)))
+            pairs += len(a)
+            if pairs > 4 * MOST_CANDIDATES:  # each pair at most four times: too many
+                return None
+            row += len(own)
+    left, right = _joined(found)
+    codes = np.unique(left * n + right)  # a pair may agree in several words
+    return codes // n, codes % n
+
+
+def _joined(found: list[Pairs]) -> Pairs:
+    if not found:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    return np.concatenate([left for left, _ in found]), np.concatenate([right for _, right in found])
 
 
 def are_copies(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.target.image import open_image
+from headstart.machine import cores
+from headstart.store import file_digests
+from headstart.target.image import UnreadableImage, open_image
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Index = Sequence[int] | NDArray[np.int64]
+_Inputs = TypeVar("_Inputs", bound="Inputs")
+
+_DIGEST = hashlib.sha256().digest_size
+_UNKNOWN = bytes(_DIGEST)  # no content has this digest
 
 
 def printable(text: str) -> str:
@@ -30,6 +38,8 @@ def printable(text: str) -> str:
 
 class Inputs(ABC):
     """What the examples are made of: N inputs, addressed 0..N-1, decoded only when asked for."""
+
+    _known: NDArray[np.uint8] | None = None  # (N, 32): the digests that were computed; zeros for the others
 
     @abstractmethod
     def __len__(self) -> int:
@@ -68,8 +78,69 @@ class Inputs(ABC):
         return None
 
     def digest(self, i: int) -> str:
-        """SHA-256 of :meth:`content`, in hexadecimal: the address of everything that is cached for this example."""
+        """SHA-256 of :meth:`content`, in hexadecimal: the address of everything that is cached for this example.
+
+        It is computed once: a file that changes afterwards is another example for whoever reads the target anew.
+        """
+        known = _UNKNOWN if self._known is None else bytes(self._known[i])
+        if known != _UNKNOWN:
+            return known.hex()
         return hashlib.sha256(self.content(i)).hexdigest()
+
+    def digests(self) -> list[str]:
+        """:meth:`digest` of all inputs; they are remembered, 32 bytes each.
+
+        Raises:
+            OSError: a file cannot be read.
+            headstart.target.image.UnreadableImage: a picture in memory is none.
+        """
+        found = self.find_digests()
+        for digest in found:
+            if isinstance(digest, Exception):
+                raise digest
+        return [digest for digest in found if isinstance(digest, str)]
+
+    def find_digests(self, index: Index | None = None) -> list[str | OSError | UnreadableImage]:
+        """:meth:`digest` of the inputs at `index` (None: of all); in the place of one that cannot be read, why."""
+        rows = np.arange(len(self)) if index is None else np.asarray(index, dtype=np.int64)
+        if self._known is None:
+            self._known = np.zeros((len(self), _DIGEST), dtype=np.uint8)
+        known = self._known
+        missing = rows[~known[rows].any(axis=1)]
+        failed: dict[int, OSError | UnreadableImage] = {}
+        if len(missing):
+            for i, digest in zip(missing.tolist(), self._compute_digests(missing.tolist()), strict=True):
+                if isinstance(digest, str):
+                    known[i] = np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)
+                else:
+                    failed[i] = digest
+        text, width = known[rows].tobytes().hex(), 2 * _DIGEST
+        found: list[str | OSError | UnreadableImage]
+        found = [text[at * width : (at + 1) * width] for at in range(len(rows))]
+        if failed:
+            found = [failed.get(i, digest) for i, digest in zip(rows.tolist(), found, strict=True)]
+        return found
+
+    def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | UnreadableImage]:
+        def one(i: int) -> str | OSError | UnreadableImage:
+            try:
+                return self.digest(i)
+            except (OSError, UnreadableImage) as error:
+                return error
+
+        with ThreadPoolExecutor(min(cores(), len(index))) as pool:
+            return list(pool.map(one, index))
+
+    def _taken(self, taken: _Inputs, index: Index) -> _Inputs:
+        """`taken`, the inputs at `index`, with the digests that are known here."""
+        if self._known is not None:
+            taken._known = self._known[np.asarray(index, dtype=np.int64)]
+        return taken
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a relative path reads the same after normalisation."""
+    return bool(path) and os.sep == "/" and not path.endswith("/") and "//" not in path and "/." not in path
 
 
 class PathInputs(Inputs):
@@ -83,6 +154,7 @@ class PathInputs(Inputs):
     def __init__(self, paths: Sequence[str | Path], root: Path | None = None) -> None:
         self._paths = [str(path) for path in paths]
         self._root = root
+        self._prefix = "" if root is None or str(root) in (".", os.sep) else str(root) + os.sep
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -93,7 +165,12 @@ class PathInputs(Inputs):
 
     def name(self, i: int) -> str:
         """The path of input `i` relative to the root; bytes that are not UTF-8 are shown escaped."""
-        path = Path(self._paths[i])
+        text = self._paths[i]
+        rest = text[len(self._prefix) :]
+        # Most names are plain, and a hundred thousand of them are asked for: pathlib takes ten times as long.
+        if self._prefix and text.startswith(self._prefix) and not rest.startswith((".", "/")) and _is_plain(rest):
+            return printable(rest)
+        path = Path(text)
         if self._root is not None and path.is_relative_to(self._root):
             path = path.relative_to(self._root)
         return printable(str(path))
@@ -112,7 +189,10 @@ class PathInputs(Inputs):
 
     def take(self, index: Index) -> PathInputs:
         """The files at `index`."""
-        return PathInputs([self._paths[int(i)] for i in index], self._root)
+        return self._taken(PathInputs([self._paths[int(i)] for i in index], self._root), index)
+
+    def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | UnreadableImage]:
+        return file_digests([self._paths[i] for i in index])
 
 
 class ArrayInputs(Inputs):
@@ -143,7 +223,7 @@ class ArrayInputs(Inputs):
         names = [self.name(int(i)) for i in index]
         rows = np.asarray(index, dtype=np.int64)
         items: Any = self._items[rows] if isinstance(self._items, np.ndarray) else [self._items[i] for i in rows]
-        return ArrayInputs(items, names)
+        return self._taken(ArrayInputs(items, names), rows)
 
 
 class DatasetInputs(Inputs):
@@ -185,7 +265,8 @@ class DatasetInputs(Inputs):
 
     def take(self, index: Index) -> DatasetInputs:
         """The rows at `index`."""
-        return DatasetInputs(self._dataset, self._column, self._rows[np.asarray(index, dtype=np.int64)], self._names)
+        rows = np.asarray(index, dtype=np.int64)
+        return self._taken(DatasetInputs(self._dataset, self._column, self._rows[rows], self._names), rows)
 
 
 def as_inputs(items: Any) -> Inputs:

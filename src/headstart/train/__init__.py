@@ -1,8 +1,8 @@
 """One training loop."""
 
-from headstart.train.data import Augmentation, Pictures
+from headstart.train.data import Batches, CutValues, Pictures
 from headstart.train.loop import History, Plan, train
 from headstart.train.task import Classification, Task
 from headstart.train.trainable import Trainable
 
-__all__ = ["Augmentation", "Classification", "History", "Pictures", "Plan", "Task", "Trainable", "train"]
+__all__ = ["Batches", "Classification", "CutValues", "History", "Pictures", "Plan", "Task", "Trainable", "train"]

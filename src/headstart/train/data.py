@@ -1,16 +1,18 @@
-"""Batches of pictures for training: decoded once where they fit in memory, augmented anew every epoch."""
+"""Batches for training: of pictures, decoded once where they fit in memory, or of values at a cut of a network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from headstart.errors import TrialError
+from headstart.features.augment import Augmentation
 from headstart.features.preprocess import decoded, normalise
 from headstart.source.card import Preprocessing
 from headstart.target.view import Examples
@@ -19,34 +21,84 @@ from headstart.train.task import Batch
 KEPT_BYTES = 256 * 2**20  # decoded pictures kept in memory; beyond it they are decoded again every epoch
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes that leave the class as it is.
+class Batches(Protocol):
+    """What the training loop is fed with."""
+
+    def __len__(self) -> int: ...
+
+    def training(self, seed: int) -> Iterator[Batch]:
+        """One epoch in an order and with an augmentation drawn from `seed`."""
+        ...
+
+    def evaluation(self) -> Iterator[Batch]:
+        """Everything in order, as it is."""
+        ...
+
+    def steps(self) -> int:
+        """Batches of one epoch of training."""
+        ...
+
+
+def starts(count: int, batch: int) -> list[int]:
+    """Where each training batch begins. A last batch of one breaks batch norm; it joins the batch before."""
+    found = list(range(0, count, batch))
+    if len(found) > 1 and count - found[-1] == 1:
+        found.pop()
+    return found
+
+
+class CutValues:
+    """Labelled values at a cut of a network, several augmented views of each example: the prefix is never run again.
 
     Args:
-        crop: smallest share of the picture's area that a random crop keeps (1: no crop).
-        flip: mirror half of the pictures left to right (wrong for digits and letters).
-        colour: strength of brightness, contrast and saturation changes.
+        views: (N, numbers) float16 each; every epoch draws one for each example.
+        plain: (N, numbers) float16 without augmentation.
+        shape: of the values of one example.
+        labels: (N,) int64.
+        batch: examples per batch.
+        device: where batches go.
     """
 
-    crop: float = 1.0
-    flip: bool = False
-    colour: float = 0.0
+    def __init__(
+        self,
+        views: list[NDArray[np.float16]],
+        plain: NDArray[np.float16],
+        shape: tuple[int, ...],
+        labels: NDArray[np.int64],
+        *,
+        batch: int,
+        device: str = "cpu",
+    ) -> None:
+        self.views, self.plain, self.shape, self.labels = views or [plain], plain, shape, labels
+        self.batch, self.device = batch, device
 
-    def transform(self, size: int) -> Any:
-        """The torchvision transform of one (3, S', S') uint8 picture to (3, size, size)."""
-        from torchvision.transforms import v2
+    def __len__(self) -> int:
+        return len(self.labels)
 
-        steps: list[Any] = []
-        if self.crop < 1:
-            steps.append(v2.RandomResizedCrop(size, scale=(self.crop, 1.0), ratio=(0.8, 1.25), antialias=True))
-        else:
-            steps.append(v2.CenterCrop(size))
-        if self.flip:
-            steps.append(v2.RandomHorizontalFlip())
-        if self.colour:
-            steps.append(v2.ColorJitter(self.colour, self.colour, self.colour))
-        return v2.Compose(steps)
+    def steps(self) -> int:
+        """Batches of one epoch."""
+        return len(starts(len(self), self.batch))
+
+    def training(self, seed: int) -> Iterator[Batch]:
+        """One epoch in an order and with views drawn from `seed`."""
+        rng = np.random.default_rng(seed)
+        order, view = rng.permutation(len(self)), rng.integers(len(self.views), size=len(self))
+        cuts = starts(len(self), self.batch)
+        for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):
+            rows = order[start:stop]
+            yield self._batch(np.stack([self.views[view[i]][i] for i in rows]), rows)
+
+    def evaluation(self) -> Iterator[Batch]:
+        """All examples in order, without augmentation."""
+        for start in range(0, len(self), self.batch):
+            rows = np.arange(start, min(len(self), start + self.batch))
+            yield self._batch(self.plain[rows], rows)
+
+    def _batch(self, values: NDArray[np.float16], rows: NDArray[np.int64]) -> Batch:
+        inputs = torch.from_numpy(values.astype(np.float32).reshape(-1, *self.shape)).to(self.device)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs, torch.from_numpy(self.labels[rows]).to(self.device)
 
 
 class Pictures:
@@ -79,12 +131,9 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def cuts(self) -> list[int]:
-        """Where each training batch begins. A last batch of one breaks batch norm; it joins the batch before."""
-        cuts = list(range(0, len(self), self.batch))
-        if len(cuts) > 1 and len(self) - cuts[-1] == 1:
-            cuts.pop()
-        return cuts
+    def steps(self) -> int:
+        """Batches of one epoch."""
+        return len(starts(len(self), self.batch))
 
     def _pictures(self, index: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if self._kept is not None:
@@ -108,18 +157,17 @@ class Pictures:
             yield i, pixels
 
     def training(self, seed: int) -> Iterator[Batch]:
-        """One epoch in an order and with an augmentation drawn from `seed` (uses torch's global random state)."""
-        order = np.random.default_rng(seed).permutation(len(self))
-        cuts = self.cuts()
-        change = self.augmentation.transform(self.how.size) if self.augmentation is not None else None
+        """One epoch in an order and with an augmentation drawn from `seed`."""
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(self))
+        cuts = starts(len(self), self.batch)
         stream = self._pictures(order)
         for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):
             rows = [next(stream) for _ in range(stop - start)]
-            pixels = np.stack([picture for _, picture in rows])
-            if change is not None:
-                raw = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-                pixels = torch.stack([change(picture) for picture in raw]).permute(0, 2, 3, 1).numpy()
-            yield self._batch(pixels, [i for i, _ in rows])
+            pictures = [picture for _, picture in rows]
+            if (change := self.augmentation) is not None:
+                pictures = [change.apply(Image.fromarray(p), self.how.size, rng) for p in pictures]
+            yield self._batch(np.stack(pictures), [i for i, _ in rows])
 
     def evaluation(self) -> Iterator[Batch]:
         """All pictures in order, without augmentation."""

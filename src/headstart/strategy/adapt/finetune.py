@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from headstart import machine
 from headstart.budget import Budget
-from headstart.features import NetworkBody
+from headstart.errors import TrialError
+from headstart.features import Augmentation, NetworkBody
 from headstart.predictor import Predictor
-from headstart.source.card import Source, SourceCard
+from headstart.source.card import Source, SourceCard, Stage
 from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
-from headstart.train import Augmentation, Plan, Trainable
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,17 @@ class Finetune:
     A random head sends large gradients into a good trunk and distorts it; a probed head does not. Batch-norm
     statistics stay the source's, because batches of a small target estimate them badly.
 
+    With `last`, only the last stages are trained, from the values at the cut before them: the frozen rest is run once,
+    for a few augmented views of each example that are kept in the store, instead of once an epoch.
+
     Args:
         epochs: at most; early stopping ends sooner.
         rate: peak learning rate of the head.
         trunk: share of that rate for the trunk.
         flip: mirror pictures in augmentation.
         batch: pictures per batch.
+        last: how many of the source's last stages are trained; None: the whole network, in every epoch.
+        views: augmented views of each example, where only the last stages are trained.
     """
 
     name: ClassVar[str] = "finetune"
@@ -40,15 +45,29 @@ class Finetune:
     trunk: float = 0.1
     flip: bool = True
     batch: int = 16
+    last: int | None = None
+    views: int = 4
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """A careful rate, a bolder one, and one without mirroring."""
-        return [cls(), cls(epochs=10, trunk=0.3), cls(flip=False)]
+        """The last stage, the last two, the last without mirroring; then all of it, carefully and more boldly."""
+        whole: list[Adapt] = [cls(), cls(epochs=10, trunk=0.3), cls(flip=False)]
+        if len(card.stages) < 3:
+            return whole
+        return [cls(epochs=10, last=1), cls(epochs=10, last=2), cls(epochs=10, last=1, flip=False), *whole[:2]]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Forward and backward in torch, whatever the frozen forward pass is compiled to."""
-        return 1.0 + self.epochs * examples * card.flops / TRAINING_RATE / machine.cores()
+        training = TRAINING_RATE * machine.cores()
+        if self.last is None:
+            return 1.0 + self.epochs * examples * card.flops / training
+        tail = self._cut(card).flops
+        prefix = (self.views + 1) * examples * (card.flops - tail) / rate
+        return 1.0 + prefix + self.epochs * examples * tail / training
+
+    def _cut(self, card: SourceCard) -> Stage:
+        assert self.last is not None
+        return card.stages[-1 - self.last]
 
     def __call__(
         self,
@@ -61,25 +80,43 @@ class Finetune:
     ) -> Predictor:
         """Probe, then train."""
         from headstart.strategy import network
+        from headstart.train import Plan, Trainable
 
         card = source.card
         assert card.preprocessing is not None
-        body = NetworkBody.frozen(source, bench.device)
-        X = bench.features(body, view.examples.inputs, card.short)
-        probe = linear.ridge(X, view.examples.labels, len(view.classes))
-        return network.fit(
-            source,
-            view,
-            preprocessing=card.preprocessing,
+        if self.last is not None and not 1 <= self.last < len(card.stages):
+            raise TrialError(f"the last {self.last} of {len(card.stages)} stages of {card.name} cannot be trained")
+        X = bench.features(NetworkBody.of(source, bench.device), view.examples.inputs, card.short)
+        labels = view.examples.labels
+        start = linear.ridge(X, labels, len(view.classes)).as_logits(labels)
+        recipe = network.Recipe(
             plan=Plan(self.epochs, self.rate, patience=3, seed=seed),
-            trainable=Trainable(((r"head\.", 1.0), (r"trunk\.", self.trunk)), batch_norm="frozen"),
+            trainable=Trainable(((r"head\.", 1.0), (r"(trunk|tail)\.", self.trunk)), batch_norm="frozen"),
             augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2),
             smoothing=0.1,
             batch=self.batch,
-            budget=budget,
-            seed=seed,
-            bench=bench,
-            words=f"finetune {card.short}",
             stop_early=True,
-            start=probe.as_logits(view.examples.labels),
+        )
+        words = f"finetune {card.short}"
+        if self.last is None:
+            return network.fit(
+                source,
+                view,
+                recipe,
+                preprocessing=card.preprocessing,
+                budget=budget,
+                bench=bench,
+                words=words,
+                start=start,
+            )
+        return network.fit_tail(
+            source,
+            view,
+            recipe,
+            cut=self._cut(card).name,
+            views=self.views,
+            budget=budget,
+            bench=bench,
+            words=words,
+            start=start,
         )

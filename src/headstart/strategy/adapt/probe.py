@@ -52,9 +52,9 @@ class Probe:
         bench: Bench = PLAIN,
     ) -> Predictor:
         """Features from the store, then the head."""
-        body = NetworkBody.frozen(source, bench.device)
+        body = NetworkBody.of(source, bench.device)
         X = bench.features(body, view.examples.inputs, source.card.short)
         y, classes = view.examples.labels, len(view.classes)
         if self.head == "ridge":
             return Predictor(view.classes, body, linear.ridge(X, y, classes).as_logits(y))
-        return Predictor(view.classes, body, linear.logistic(X, y, classes, self.C or 1.0, seed=seed))
+        return Predictor(view.classes, body, linear.logistic(X, y, classes, self.C or 1.0))

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from headstart import machine
 from headstart.budget import Budget
+from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
-from headstart.train import Augmentation, Plan, Trainable
 
 
 @dataclass(frozen=True)
@@ -67,23 +67,26 @@ class Scratch:
     ) -> Predictor:
         """Train."""
         from headstart.strategy import network
+        from headstart.train import Plan, Trainable
 
         preprocessing = source.card.preprocessing
         assert preprocessing is not None
         if self.size:
             preprocessing = replace(preprocessing, size=self.size)
-        return network.fit(
-            source,
-            view,
-            preprocessing=preprocessing,
+        recipe = network.Recipe(
             plan=Plan(self.epochs, self.rate, seed=seed),
             trainable=Trainable(),
             augmentation=Augmentation(crop=self.crop, flip=self.flip, colour=0.2),
             smoothing=0.1,
             batch=self.batch,
+            stop_early=False,
+        )
+        return network.fit(
+            source,
+            view,
+            recipe,
+            preprocessing=preprocessing,
             budget=budget,
-            seed=seed,
             bench=bench,
             words=f"scratch {source.card.short}",
-            stop_early=False,
         )

@@ -1,0 +1,1 @@
+"""What users run today, as they would write it: measured beside headstart, in an environment of its own."""

@@ -1,0 +1,66 @@
+"""Augmentation: random changes of a picture that leave its class as it is, drawn from a given generator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_RATIO = 1.25  # a random crop is at most this much wider or higher than a square
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random resized crop, mirroring, and colour jitter.
+
+    Args:
+        crop: smallest share of the picture's area that a random crop keeps (1: no crop).
+        flip: mirror half of the pictures left to right (wrong for digits and letters).
+        colour: strength of brightness, contrast and saturation changes.
+    """
+
+    crop: float = 1.0
+    flip: bool = False
+    colour: float = 0.0
+
+    def apply(self, image: Image.Image, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A picture of any size to (size, size, 3) uint8."""
+        box = self._box(image.size, rng) if self.crop < 1 else _centre(image.size)
+        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+        if self.flip and rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return self._coloured(pixels, rng) if self.colour else np.ascontiguousarray(pixels)
+
+    def _box(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[float, float, float, float]:
+        width, height = shape
+        for _ in range(10):
+            area = width * height * rng.uniform(self.crop, 1.0)
+            ratio = math.exp(rng.uniform(-math.log(_RATIO), math.log(_RATIO)))
+            w, h = math.sqrt(area * ratio), math.sqrt(area / ratio)
+            if w <= width and h <= height:
+                left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+                return left, top, left + w, top + h
+        return _centre(shape)
+
+    def _coloured(self, pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        brightness, contrast, saturation = rng.uniform(1 - self.colour, 1 + self.colour, 3).astype(np.float32)
+        values = pixels.astype(np.float32) * brightness
+        grey = values @ _LUMA
+        values *= contrast
+        values += (1 - contrast) * grey.mean()
+        values *= saturation
+        values += ((1 - saturation) * (contrast * grey + (1 - contrast) * grey.mean()))[..., None]
+        changed: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+        return changed
+
+
+def _centre(shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest square in the middle."""
+    width, height = shape
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side

@@ -1,0 +1,6 @@
+"""What is kept on disk so that nothing is computed twice: arrays, digests of files, and what is known about them."""
+
+from headstart.store.arrays import Lazy, Store
+from headstart.store.digests import file_digest, file_digests
+
+__all__ = ["Lazy", "Store", "file_digest", "file_digests"]
