@@ -289,9 +289,9 @@ def measured_page() -> str:
         "# What was measured\n",
         "From the committed files in [benchmarks/results](../../benchmarks/results); `make bench` measures anew.\n",
     ]
-    jobs, weights, bad, memory, judge = (
+    jobs, weights, bad, memory, judge, speed = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("main_job", "bundled_weights", "bad_input", "peak_memory", "judge_simulation")
+        for name in ("main_job", "bundled_weights", "bad_input", "peak_memory", "judge_simulation", "speed")
     )
     parts += ["## The main job\n", _ran(jobs), _job_table(jobs["measured"]["runs"])]
     parts += ["### All routes, by validation score\n", _route_tables(jobs["measured"]["runs"])]
@@ -326,6 +326,14 @@ def measured_page() -> str:
     parts += [
         f"| {case['what']} | {case['exit_code']} | {'yes' if case['clear'] else '**no**'} |"
         for case in bad["measured"]["cases"]
+    ]
+    parts += ["\n## Speed, beside what users run today\n", _ran(speed)]
+    parts += [
+        "Ratios: median of pairs measured in turn (smallest to largest).\n",
+        "| measure | found | met |\n|---|---:|---|",
+    ]
+    parts += [
+        f"| {t['what']} | {t['found']} | {'yes' if t['met'] else '**no**'} |" for t in speed["measured"]["targets"]
     ]
     return "\n".join(parts) + "\n"
 

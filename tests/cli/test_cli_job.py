@@ -101,8 +101,7 @@ def _time(folder, said, file):
     told = re.fullmatch(r"  time      (\d+\.\d) s: (.*)", lines[number])
     parts = dict(part.split(" ") for part in told[2].split(", "))
     # In a process that did much else before, `import` is the largest part; what is told adds up but for rounding.
-    assert next(iter(parts)) == "import"
-    assert "train" in parts
+    assert next(iter(parts)) == "import"  # the others may take so little here that they are left out
     assert "0.0" not in parts.values()
     assert sum(map(float, parts.values())) == pytest.approx(float(told[1]), abs=0.05 * 12)
 

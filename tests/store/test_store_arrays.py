@@ -424,6 +424,21 @@ def test_what_this_process_has_just_used_stays(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("small_shards")
+def test_the_number_of_a_shard_is_never_used_again(tmp_path):
+    """A process with an older look at the index must not find other rows under it."""
+    shelf = Store(SPACE, (4,), folder=tmp_path)
+    shelf.put(keys(20), rows(20))
+    with shelf._index.connect() as connection:
+        assert arrays.evict(connection, shelf.root, 0, spare=0.0) == 320
+    assert shards(tmp_path) == []
+    (shelf.folder / "7.bin").write_bytes(b"from an index that was lost")
+    shelf.put(keys(5), rows(5))
+    assert [path.stem for path in shards(tmp_path)] == ["7", "8"]
+    shelf.put(keys(10, 5), rows(10, first=5))
+    assert [path.stem for path in shards(tmp_path)] == ["7", "8", "9"]
+
+
+@pytest.mark.usefixtures("small_shards")
 def test_a_use_is_noted_once_a_minute(tmp_path, aged):
     shelf = Store(SPACE, (4,), folder=tmp_path)
     shelf.put(keys(20), rows(20))

@@ -203,3 +203,11 @@ def test_names_are_relative_to_the_root_however_it_is_spelled(root, tmp_path, mo
     assert PathInputs(["elsewhere/1.jpg"], Path("data")).name(0) == "elsewhere/1.jpg"
     assert PathInputs(["database/1.jpg"], Path("data")).name(0) == "database/1.jpg"
     assert PathInputs(["/1.jpg"], Path("/")).name(0) == "1.jpg"
+
+
+def test_an_edit_whose_time_was_set_back_is_seen(tmp_path):
+    path = write(tmp_path / "a.jpg", b"one")
+    assert file_digest(path) == hashlib.sha256(b"one").hexdigest()
+    time.sleep(0.02)  # more than a tick of the file system's clock
+    write(path, b"two")
+    assert file_digest(path) == hashlib.sha256(b"two").hexdigest()

@@ -365,3 +365,23 @@ def test_a_conflict_across_a_given_split_leaves_the_test_example(photos: Photos)
 
 def test_a_clean_target_says_nothing(photos: Photos) -> None:
     assert load_target(photos(ant=64, bee=64)).hygiene.warnings == ()
+
+
+def test_a_file_replaced_between_hashing_and_decoding_leaves_nothing_behind(
+    photos: Photos, picture: Picture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    path = photos(ant=1) / "ant" / "000.png"
+    content = path.read_bytes()
+    real = PathInputs.preview
+
+    def replaced(self: PathInputs, i: int, at_least: int) -> Image.Image:
+        picture(99).save(path)
+        return real(self, i, at_least)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PathInputs, "preview", replaced)
+        examine(PathInputs([path]))
+    path.write_bytes(content)
+    [again] = examine(PathInputs([path])).hashes
+    assert again == record(picture(1), "").hash != record(picture(99), "").hash

@@ -55,10 +55,13 @@ MAPPED_BYTES = 64 * 2**20
 DTYPES = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
 """What arrays may be made of, and how they lie on the disk."""
 
-VERSION = 1
+LARGEST_HALF = 65504.0
+"""The largest number in half precision."""
+
+VERSION = 2
 SCHEMA = """
 CREATE TABLE spaces (id INTEGER PRIMARY KEY, digest TEXT UNIQUE, kind TEXT, description TEXT);
-CREATE TABLE shards (id INTEGER PRIMARY KEY, space INTEGER, rows INTEGER, bytes INTEGER, used REAL);
+CREATE TABLE shards (id INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER, rows INTEGER, bytes INTEGER, used REAL);
 CREATE TABLE entries (space INTEGER, key BLOB, shard INTEGER, row INTEGER, crc INTEGER, seconds REAL,
     PRIMARY KEY (space, key)) WITHOUT ROWID
 """
@@ -186,6 +189,8 @@ class Store:
             return
         if arrays.shape != (len(keys), *self.shape):
             raise ValueError(f"arrays of shape {arrays.shape} for {len(keys)} keys of shape {self.shape}")
+        if self.dtype == np.float16:
+            arrays = np.clip(arrays, -LARGEST_HALF, LARGEST_HALF)  # half precision would make it infinite
         raw = _bytes(np.ascontiguousarray(arrays, dtype=self.dtype), self._row_bytes)
         try:
             with self._index.connect() as connection:
@@ -267,8 +272,8 @@ class Store:
             last = (shard, rows + len(chosen))
 
     def _next_shard(self, connection: sqlite3.Connection) -> int:
-        """A number that no shard has, nor any file that a lost index has left behind."""
-        highest = connection.execute("SELECT max(id) FROM shards").fetchone()[0] or 0
+        """A number that no shard has or had, nor any file that a lost index has left behind."""
+        highest = connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'shards'").fetchone()[0] or 0
         names = (name.partition(".")[0] for name in os.listdir(self.folder))
         return 1 + max([highest, *(int(name) for name in names if name.isdecimal())])
 

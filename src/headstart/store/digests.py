@@ -1,6 +1,6 @@
 """Digests of files' content, at the speed of the disk, and for files that have not changed at the speed of `stat`.
 
-A digest is remembered by path, size, time of change and inode. A file that was changed within the last moments is read
+A digest is remembered by path, size, times of change and inode. A file that was changed within the last moments is read
 again next time: it could be changed once more without its time telling (git knows such files as "racily clean").
 """
 
@@ -90,8 +90,9 @@ def _stamp(status: os.stat_result) -> bytes:
     """What changes when a file's content does."""
     if not stat.S_ISREG(status.st_mode):  # reading a named pipe would wait for ever
         raise OSError(errno.EINVAL, "is not an ordinary file")
-    words = (status.st_size, status.st_mtime_ns, status.st_ino)
-    return struct.pack("<3Q", *(word & 0xFFFFFFFFFFFFFFFF for word in words))
+    # The time of the inode's change tells where a tool has restored the time of the content's change.
+    words = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return struct.pack("<4Q", *(word & 0xFFFFFFFFFFFFFFFF for word in words))
 
 
 def _hash(path: str | Path) -> tuple[str | OSError, bytes | None]:
@@ -100,13 +101,13 @@ def _hash(path: str | Path) -> tuple[str | OSError, bytes | None]:
         # Not blocking, because the file may have become a pipe since it was looked at.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
-            before = os.fstat(stream.fileno())
+            began, before = time.time_ns(), os.fstat(stream.fileno())
             stamp = _stamp(before)
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             unchanged = _stamp(os.fstat(stream.fileno())) == stamp
     except (OSError, ValueError) as error:
         return _as_os_error(error), None
-    settled = unchanged and before.st_mtime_ns < time.time_ns() - SETTLED_NS
+    settled = unchanged and before.st_mtime_ns < began - SETTLED_NS
     return digest, stamp if settled else None
 
 

@@ -70,6 +70,9 @@ PORTION = 256
 IN_MEMORY = 4096
 """So many thumbnails of new pictures are kept in memory (12 MiB); others are read from the store when compared."""
 
+COMPARED_AT_ONCE = 256
+"""So many pairs of thumbnails are compared in one step: what it needs then stays in the processor's cache."""
+
 FEW = 2048
 """Among so few hashes each is compared with each."""
 
@@ -308,11 +311,14 @@ def examine(inputs: Inputs, *, threads: int = 4, progress: Progress | None = Non
             done = min(start + BLOCK, len(inputs)) - len(new)
             for portion in range(0, len(new), PORTION):
                 same = list(itertools.islice(new.values(), portion, portion + PORTION))
-                looked = list(pool.map(look, [first for first, *_ in same]))
+                firsts = [first for first, *_ in same]
+                looked = list(pool.map(look, firsts))
                 for where, (one, _) in zip(same, looked, strict=True):
                     for i in where:
                         records.enter(i, one)
-                memory.keep([one for one, keep in looked if keep])
+                # A file may have been replaced between hashing and decoding.
+                still = inputs.unchanged(firsts)
+                memory.keep([one for (one, keep), fine in zip(looked, still, strict=True) if keep and fine])
                 done += len(same)
                 if progress is not None:
                     progress(done, len(inputs))
@@ -374,16 +380,27 @@ def near_duplicates(records: Records, among: NDArray[np.bool_] | None = None) ->
     index = np.fromiter(first.values(), dtype=np.int64, count=len(first))
     left, right, whole = alike(records.hashes[index])
     pairs: list[tuple[int, int]] = []
-    for portion in range(0, len(left), 4096):
-        a, b = index[left[portion : portion + 4096]], index[right[portion : portion + 4096]]
+    for portion in range(0, len(left), IN_MEMORY):
+        a, b = index[left[portion : portion + IN_MEMORY]], index[right[portion : portion + IN_MEMORY]]
         needed, at = np.unique(np.concatenate([a, b]), return_inverse=True)
         thumbnails = records.thumbnails(needed)
         one, other = thumbnails[at[: len(a)]], thumbnails[at[len(a) :]]
-        same = are_copies(one, other)
+        same = _in_steps(are_copies, one, other)
         photos = records.detailed[a] & records.detailed[b] & ~same
-        same[photos] = are_shifted_copies(one[photos], other[photos])
+        same[photos] = _in_steps(are_shifted_copies, one[photos], other[photos])
         pairs.extend(zip(a[same].tolist(), b[same].tolist(), strict=True))
     return pairs, whole
+
+
+def _in_steps(
+    test: Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.bool_]],
+    a: NDArray[np.uint8],
+    b: NDArray[np.uint8],
+) -> NDArray[np.bool_]:
+    """`test(a, b)`, a few pairs at a time."""
+    steps = range(0, len(a), COMPARED_AT_ONCE)
+    parts = [test(a[start : start + COMPARED_AT_ONCE], b[start : start + COMPARED_AT_ONCE]) for start in steps]
+    return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]

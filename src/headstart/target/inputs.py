@@ -121,6 +121,10 @@ class Inputs(ABC):
             found = [failed.get(i, digest) for i, digest in zip(rows.tolist(), found, strict=True)]
         return found
 
+    def unchanged(self, index: Sequence[int]) -> list[bool]:
+        """Whether the inputs at `index` still have the content that their digests were computed from."""
+        return [True] * len(index)  # what lies in memory does not change
+
     def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | UnreadableImage]:
         def one(i: int) -> str | OSError | UnreadableImage:
             try:
@@ -190,6 +194,11 @@ class PathInputs(Inputs):
     def take(self, index: Index) -> PathInputs:
         """The files at `index`."""
         return self._taken(PathInputs([self._paths[int(i)] for i in index], self._root), index)
+
+    def unchanged(self, index: Sequence[int]) -> list[bool]:
+        """Whether the files at `index` still have the digests that were computed; settled ones are not read again."""
+        now = file_digests([self._paths[i] for i in index])
+        return [digest == self.digest(i) for i, digest in zip(index, now, strict=True)]
 
     def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | UnreadableImage]:
         return file_digests([self._paths[i] for i in index])
