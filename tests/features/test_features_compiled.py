@@ -1,10 +1,12 @@
 """Compiled networks compute what torch computes, are converted once, and are never in the way."""
 
+import gc
 import logging
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -103,6 +105,19 @@ def test_many_inputs_compile_and_few_do_not(cache, tmp_path):
 
 
 @pytest.mark.fast
+def test_an_engine_gives_its_memory_back(converted):
+    """OpenVINO's queue is no part of what Python's garbage collector sees, so it must not hold the engine."""
+    engine = compiled.CompiledEngine(place())
+    into = [np.empty((2, 192), dtype=np.float32)]
+    engine.start(np.zeros((2, 32, 32, 3), dtype=np.uint8), [0, 1], into)
+    engine.finish()
+    gone = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.fast
 def test_the_converted_network_is_used_again_without_loading_torch_s(converted, tmp_path, monkeypatch):
     _, module = body()
     inputs = pictures(70)
@@ -182,7 +197,7 @@ def test_a_network_that_disagrees_is_not_used(cache, tmp_path, caplog, monkeypat
 @pytest.mark.fast
 def test_what_cannot_be_converted_runs_in_torch(cache, tmp_path, caplog, monkeypatch):
     class Stub:
-        def convert_model(self, *args):
+        def convert_model(self, *args, **how):
             raise RuntimeError
 
     monkeypatch.setattr(compiled, "_openvino", Stub)
@@ -323,7 +338,7 @@ def test_a_view_is_drawn_once_for_each_picture(cache, tmp_path):
 @pytest.mark.fast
 def test_a_refused_network_is_not_tried_again(cache, tmp_path, monkeypatch, caplog):
     class Stub:
-        def convert_model(self, *args):
+        def convert_model(self, *args, **how):
             raise RuntimeError("no such operation")
 
     monkeypatch.setattr(compiled, "_openvino", Stub)

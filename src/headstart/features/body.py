@@ -1,12 +1,13 @@
 """Bodies: what turns an input into a vector. A Predictor is a body with a head on it.
 
-Each body says what its vectors depend on (`space`), so that the store can keep them, and what it needs to be saved
-(`spec` and `tensors`), so that a predictor can be.
+Each body says what it computes and what that depends on (`parts`), so that the store can keep it, and what it needs to
+be saved (`spec` and `tensors`), so that a predictor can be.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -278,7 +279,9 @@ class NetworkBody(_PixelBody):
         self.stages, self.outputs, self.view, self._tensors = stages, outputs, view, tensors
         shapes = {stage.name: stage.shape for stage in stages}
         self._shapes = [_shape(name, width, shapes) for name in outputs]
-        self.width = sum(int(np.prod(shape)) for shape in self._shapes)
+        ends = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes)])
+        self._columns = [slice(a, b) for a, b in itertools.pairwise(ends)]  # of the vectors, for each output
+        self.width = int(ends[-1])
         self._ready: nn.Module | None = None
         self._engine: Engine | None = None
         self._scale = 0
@@ -355,9 +358,7 @@ class NetworkBody(_PixelBody):
 
     def _start(self, pixels: NDArray[np.uint8], rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
         assert self._engine is not None
-        ends = np.cumsum([np.prod(shape) for shape in self._shapes])
-        into = [vectors[:, end - int(np.prod(shape)) : end] for end, shape in zip(ends, self._shapes, strict=True)]
-        self._engine.start(pixels, list(rows), into)
+        self._engine.start(pixels, list(rows), [vectors[:, columns] for columns in self._columns])
 
     def _finish(self) -> None:
         assert self._engine is not None
@@ -481,7 +482,7 @@ def _with_stages(module: nn.Module, stages: tuple[str, ...]) -> tuple[Any, tuple
     return traced.with_stages(stages), stages
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)  # each holds some 100 MiB
 def _engine(folder: Any, outputs: tuple[str, ...], few: bool) -> Engine:
     """Compiled networks are shared by all bodies of a process."""
     return compiled.CompiledEngine(folder, outputs, 1 if few else 1_000)

@@ -7,6 +7,7 @@ fails, torch is used, the reason is said, and it is remembered, so that it is no
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -31,7 +32,7 @@ log = logging.getLogger("headstart")
 
 TOLERANCE = 1e-3  # largest difference from torch, relative to the largest output
 VERSION = 3  # of what lies in a folder
-BATCHES = (1, 2, 4, 8, 16)  # tried once per network and machine
+BATCHES = (1, 2, 4, 8, 16, 32)  # tried once per network and machine, upwards, until they bring nothing
 _MODEL, _ABOUT, _WEIGHTS = "network.xml", "about.json", "weights.safetensors"
 
 
@@ -51,8 +52,9 @@ def refused(folder: Path) -> bool:
         return False
 
 
+@functools.lru_cache(maxsize=2)
 def weights(folder: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of the network as it was converted, without torch.
+    """The tensors of the network as it was converted, without torch; every trial on a source asks for the same.
 
     Raises:
         OSError: they were not kept.
@@ -106,27 +108,33 @@ class CompiledEngine(Engine):
         requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self.outputs, self.batch = outputs, int(about.get("batch", 4))
         self._queue = openvino.AsyncInferQueue(compiled, requests if count < self.FEW else requests + 1)
-        self._queue.set_callback(self._write)
-        self._failed: BaseException | None = None
+        self._failed: list[BaseException] = []
+        # Not a method: the queue would hold the engine that holds it, out of reach of Python's garbage collector.
+        self._queue.set_callback(functools.partial(_write, self._failed))
 
     def start(self, pixels: NDArray[np.uint8], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
         """Waits only while as many batches are under way as the machine is best at."""
         self._queue.start_async({0: np.ascontiguousarray(pixels)}, (rows, into))
 
-    def _write(self, request: Any, waiting: tuple[Sequence[int], Sequence[NDArray[np.float32]]]) -> None:
-        try:  # what a callback raises is lost
-            rows, into = waiting
-            for k, place in enumerate(into):
-                place[rows] = request.get_output_tensor(k).data.reshape(len(rows), -1)
-        except BaseException as error:
-            self._failed = error
-
     def finish(self) -> None:
         """Wait for all requests."""
         self._queue.wait_all()
-        if self._failed is not None:
-            failed, self._failed = self._failed, None
+        if self._failed:
+            failed = self._failed[0]
+            self._failed.clear()
             raise failed
+
+
+def _write(
+    failed: list[BaseException], request: Any, waiting: tuple[Sequence[int], Sequence[NDArray[np.float32]]]
+) -> None:
+    """Copy a finished request's outputs to where they belong."""
+    try:  # what a callback raises is lost
+        rows, into = waiting
+        for k, place in enumerate(into):
+            place[rows] = request.get_output_tensor(k).data.reshape(len(rows), -1)
+    except BaseException as error:
+        failed.append(error)
 
 
 def convert(
@@ -158,10 +166,10 @@ def convert(
             expected = [value.numpy() for value in (values if isinstance(values, tuple) else (values,))]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations between torch and openvino are not the user's business
-            batch = torch.export.Dim("batch", min=1, max=1024)
-            exported = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-            network = openvino.convert_model(exported)
-            network.reshape([-1, 3, how.size, how.size])
+            # Traced with another batch than it is checked with, so that one that was taken for a constant is found.
+            # (From torch.export it comes out the same, but six times slower.)
+            shape = [-1, 3, how.size, how.size]
+            network = openvino.convert_model(module, example_input=example[:2], input=shape)
         network = _with_preprocessing(network, how)
         with new_directory(folder) as building:
             openvino.save_model(network, building / _MODEL, compress_to_fp16=False)
@@ -176,6 +184,7 @@ def convert(
             found = [np.empty((4, value[0].size), dtype=np.float32) for value in expected]
             engine.start(pixels, range(4), found)
             engine.finish()
+            del engine  # and with it the memory of its requests
             for mine, theirs in zip(found, expected, strict=True):
                 worst = np.abs(mine - theirs.reshape(4, -1)).max() / np.abs(theirs).max()
                 difference = max(difference, float(worst))
@@ -195,6 +204,8 @@ def convert(
         except OSError:
             pass
         return False
+    finally:
+        machine.release()
     return True
 
 
@@ -215,15 +226,18 @@ def _with_preprocessing(network: Any, how: Preprocessing) -> Any:
 
 
 def _fastest(folder: Path, how: Preprocessing) -> int:
-    """The batch size with the most pictures per second, measured on this machine for a fraction of a second each."""
+    """The batch size with the most pictures per second, measured on this machine for a tenth of a second each."""
     engine = CompiledEngine(folder)
     into = [np.empty((max(BATCHES), _width(engine)), dtype=np.float32)]
-    speeds = {}
+    speeds: dict[int, float] = {}
     for batch in BATCHES:
+        # Large batches fall out of the processor's caches, and take memory that is not given back.
+        if speeds and list(speeds.values())[-1] < 0.97 * max(speeds.values()):
+            break
         pixels = np.zeros((batch, how.size, how.size, 3), dtype=np.uint8)
         for _ in range(2):  # the first round allocates
             began, done = time.perf_counter(), 0
-            while (took := time.perf_counter() - began) < 0.2 or done < 2 * batch:
+            while (took := time.perf_counter() - began) < 0.1 or done < 2 * batch:
                 engine.start(pixels, range(batch), into)
                 done += batch
             engine.finish()

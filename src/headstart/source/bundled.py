@@ -130,4 +130,5 @@ class BundledSource:
 @functools.lru_cache(maxsize=8)
 def _digest(path: Path, changed: int) -> str:
     """Every trial makes its source anew, and 20 MB need not be read for each."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
