@@ -30,7 +30,10 @@ class Made:
     number: int = 0
 
     def seconds(self, card, examples, classes, rate):
-        return self.cost * examples / 100
+        return self.cost * examples / 80  # a fold trains on 80 of 100
+
+    def frozen(self, card):
+        return 0.0
 
 
 def kind(name, side, gradients=False):
@@ -98,17 +101,18 @@ def plans(draw):
 
 @settings(max_examples=25, deadline=None)
 @given(plans(), st.integers(0, 2**20), st.floats(0, 0.4))
-def test_sides_take_turns_and_no_trial_is_run_twice(rows, seed, failing):
+def test_neither_side_is_ahead_and_no_trial_is_run_twice(rows, seed, failing):
     def drawn(spec):
         return np.random.default_rng([seed, int(spec.key, 16)]).random()
 
     results, _ = play(make(rows), score=drawn, fails=lambda spec: drawn(spec) < failing and spec.phase == "search")
     assert len({r.spec.key for r in results}) == len(results)
-    order = [r.side for r in search(results)]
-    for n in range(len(order)):
-        ahead = order[: n + 1].count("transfer") - order[: n + 1].count("baseline")
-        if abs(ahead) > 1:  # only where the other has nothing left to try
-            assert ("baseline" if ahead > 0 else "transfer") not in order[n + 1 :]
+    order = search(results)
+    for n, r in enumerate(order):
+        spent = {side: sum(q.wall for q in order[:n] if q.side == side) for side in ("transfer", "baseline")}
+        other = "baseline" if r.side == "transfer" else "transfer"
+        if spent[r.side] > spent[other]:  # only where the other has nothing left to try
+            assert other not in [q.side for q in order[n:]]
     for r in results:
         seeds = [q.spec.seed for q in results if q.spec.setting == r.spec.setting and q.spec.phase == r.spec.phase]
         assert len(seeds) <= (FOLDS if r.spec.phase == "search" else SEEDS if r.spec.phase == "final" else 2)
@@ -117,6 +121,27 @@ def test_sides_take_turns_and_no_trial_is_run_twice(rows, seed, failing):
     finals = [r for r in results if r.spec.phase == "final"]
     both = all(any(r.side == side and r.status == "ok" for r in search(results)) for side in ("transfer", "baseline"))
     assert len(finals) == (2 * SEEDS if both else 0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(plans(), st.integers(0, 2**20))
+def test_with_trials_counted_the_sides_take_turns(rows, seed):
+    results, _ = play(
+        make(rows, trials=1_000), score=lambda spec: np.random.default_rng([seed, int(spec.key, 16)]).random()
+    )
+    order = [r.side for r in search(results)]
+    for n in range(len(order)):
+        ahead = order[: n + 1].count("transfer") - order[: n + 1].count("baseline")
+        if abs(ahead) > 1:
+            assert ("baseline" if ahead > 0 else "transfer") not in order[n + 1 :]
+
+
+def test_cheap_trials_of_one_side_oblige_the_other_to_nothing():
+    """The dear setting of the cheap side has its turn before the dear side was tuned to the end."""
+    rows = {("transfer", "cheap"): [0.01] * 8, ("transfer", "dear"): [10.0], ("baseline", "b"): [10.0] * 3}
+    results, _ = play(make(rows), 150)
+    order = [(r.spec.strategy, r.side) for r in search(results)]
+    assert [name for name, _ in order[: order.index(("dear", "transfer"))]].count("b") <= 2
 
 
 @settings(max_examples=15, deadline=None)
@@ -197,6 +222,38 @@ def test_a_dear_setting_leads_after_one_fold_when_it_is_clearly_ahead_there():
         results, _ = play(make(rows), budget=60.0, score=lambda s, score=score: score[s.strategy])
         assert sum(r.spec.strategy == "dear" for r in search(results)) < FOLDS
         assert {r.spec.strategy for r in results if r.spec.phase == "final"} == {"t", leads}
+
+
+def test_of_two_folds_in_common_the_better_leads():
+    plan = make({("transfer", "t"): [1.0], ("baseline", "b"): [1.0, 1.0]})
+    first, second = plan.settings[1], plan.settings[2]
+    scores = {first.key: [0.5, 0.5, 0.9], second.key: [0.51, 0.51]}
+    results, found = [], {}
+    for setting in (first, second):
+        for fold, score in enumerate(scores[setting.key]):
+            results.append(result(setting.spec("test", "search", fold), "baseline", 1.0))
+            found[results[-1].spec.key] = score
+    assert plan.leader(plan.standings(results, found), "baseline") == second
+
+
+def test_final_trials_train_on_more_than_those_that_predict_them():
+    """A fold trains on four fifths, so three finals of a setting that took 8 s take 30 s."""
+    plan = make({("transfer", "t"): [0.1], ("baseline", "b"): [8.0]}, gradients=True)
+    asked = [plan.ask([], {}, 1e3)]
+    assert asked[0][1] == pytest.approx(10.0 * 0.8)
+    tried = result(asked[0][0], "baseline", 8.0)
+    standings = plan.standings([tried], {tried.spec.key: 0.5})
+    assert plan._reserve("baseline", [tried], standings, plan._speed([tried])) == pytest.approx(30.0)
+
+
+def test_a_finalist_that_takes_no_time_has_all_its_seeds():
+    """Three finals of the dear baseline leave nothing, and transfer's take a hundredth of a second each."""
+    plan = make({("transfer", "t"): [0.01], ("baseline", "b"): [10.0]}, gradients=True)
+    results, _ = play(
+        plan, 44.0, wall=lambda spec: 0.01 if spec.strategy == "t" else 13.0 if spec.phase == "final" else 10.0
+    )
+    finals = [r.side for r in results if r.spec.phase == "final"]
+    assert finals.count("transfer") == SEEDS > finals.count("baseline")
 
 
 def test_a_setting_that_failed_is_not_tried_again_and_the_others_are():

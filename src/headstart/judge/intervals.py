@@ -59,14 +59,20 @@ def class_weights(labels: NDArray[np.integer], metric: str) -> dict[int, float]:
 
 
 def score_interval(
-    correct: Correct, labels: NDArray[np.integer], metric: str, confidence: float = 0.95, seed: int = 0
+    correct: Correct,
+    labels: NDArray[np.integer],
+    metric: str,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """Estimate, low, high of one route's score: :func:`paired_interval` without a partner.
 
     The imaginary examples are two right and two wrong ones, as in Agresti & Coull, "Approximate Is Better than Exact"
     (1998), so that a route that is never wrong is not said to be perfect.
     """
-    return bootstrap([correct], labels, metric, confidence=confidence, seed=seed)[:3]
+    return bootstrap([correct], labels, metric, confidence=confidence, resamples=resamples, seed=seed)[:3]
 
 
 def paired_interval(

@@ -9,7 +9,8 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label value*: both leaders again with a quarter and a half of the labels.
 
-In 1 and 2 the sides take turns: neither is ever more than one trial ahead while the other has something left to try.
+In 1 and 2 the side that has spent fewer seconds is next, or, when trials are counted, the one with fewer trials. So
+neither is ever ahead by more than one trial's cost while the other has something left to try that fits.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SIDES: tuple[Side, Side] = ("baseline", "transfer")
 SEEDS = 5
 SHARES = (0.25, 0.5)  # of the labels, for label value
 PREPARING = 4.0  # seconds to load a network and compile it
+FREE = 0.5  # seconds that are not worth asking about
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
 
 
@@ -137,6 +139,7 @@ class Plan:
     ) -> None:
         self.episode, self.settings = episode, list(settings)
         self.examples, self.training, self.sealed, self.classes = examples, training, sealed, classes
+        self.fitted = examples if folds == 1 else round(examples * (folds - 1) / folds)  # by a search trial
         self.trials, self.seeds, self.folds, self.label_value = trials, seeds, folds, label_value
 
     def ask(
@@ -173,9 +176,9 @@ class Plan:
     def leader(self, standings: dict[str, Standing], side: Side) -> Setting | None:
         """The best setting of `side` on validation; among equals the cheaper one.
 
-        Means over different folds are not comparable, and an expensive setting may never have seen more than one. So
-        the best of those with the most folds leads, unless one with fewer is ahead of it on the folds they share by
-        more than the standard error of the difference.
+        Means over different folds are not comparable, and an expensive setting may never have seen all of them. So the
+        best of those with the most folds leads, unless one with fewer is ahead of it on the folds they share: at all,
+        where they share two or more, and by more than the standard error of the difference, where they share one.
         """
         able = [s for s in standings.values() if s.setting.side == side and s.scores]
         if not able:
@@ -188,7 +191,7 @@ class Plan:
                 mine, theirs = (mean(s.scores[fold] for fold in shared) for s in (leader, other))
                 examples = max(1.0, self.examples * len(shared) / FOLDS)
                 error = math.sqrt((mine * (1 - mine) + theirs * (1 - theirs)) / examples)
-                if theirs > mine + error:
+                if theirs > mine + (error if len(shared) == 1 else 0.0):
                     leader = other
         return leader.setting
 
@@ -202,11 +205,15 @@ class Plan:
             return None
         counts = {side: sum(r.side == side for r in done) for side in SIDES}
         reserves = {side: self._reserve(side, results, standings, speed) for side in SIDES}
-        for side in sorted(SIDES, key=lambda side: counts[side]):  # the side with fewer trials first; sort is stable
+        spent = {
+            side: 0.0 if self.trials is not None else sum(r.wall for r in done if r.side == side) for side in SIDES
+        }
+        for side in sorted(SIDES, key=lambda side: (spent[side], counts[side])):  # stable: the baseline first
             for setting, seed in self._wishes(standings, side, speed, results):
-                predicted = self._predict(setting, results, standings, speed, self.examples)
+                predicted = self._predict(setting, results, standings, speed, self.fitted)
                 # Should it lead, it needs final trials as well, and one seed proves little.
-                reserve = sum(reserves.values()) - reserves[side] + max(reserves[side], 3 * predicted) + OVERHEAD
+                own = max(reserves[side], self._finals(setting, results, standings, speed))
+                reserve = sum(reserves.values()) - reserves[side] + own + OVERHEAD
                 if predicted <= left - reserve or self._indispensable(setting, standings, counts):
                     return setting.spec(self.episode, "search", seed), predicted
         return None
@@ -227,7 +234,7 @@ class Plan:
     ) -> list[tuple[Setting, int]]:
         """What this side would do next, best first."""
         mine = [s for s in standings.values() if s.setting.side == side]
-        cost = {s.setting.key: self._predict(s.setting, results, standings, speed, self.examples) for s in mine}
+        cost = {s.setting.key: self._predict(s.setting, results, standings, speed, self.fitted) for s in mine}
         ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
         families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
         new = [s for s in mine if not s.tried and (s.setting.rank == 0 or s.setting.family in families)]
@@ -239,12 +246,16 @@ class Plan:
         return wishes
 
     def _reserve(self, side: Side, results: Sequence[Result], standings: dict[str, Standing], speed: Speed) -> float:
-        """Seconds to keep for the final trials of a side's leader as it is now: three seeds."""
+        """Seconds to keep for the final trials of a side's leader as it is now."""
         leader = self.leader(standings, side)
-        if leader is None:
-            return 0.0
-        once = self._predict(leader, results, standings, speed, self.training)
-        return min(3, self.seeds) * once + self._sealed_seconds(leader, results, speed)
+        return 0.0 if leader is None else self._finals(leader, results, standings, speed)
+
+    def _finals(
+        self, setting: Setting, results: Sequence[Result], standings: dict[str, Standing], speed: Speed
+    ) -> float:
+        """Seconds of three final trials of a setting."""
+        once = self._own(setting, standings, speed, self.training)
+        return min(3, self.seeds) * once + self._sealed_seconds(setting, results, speed)
 
     # -- final ----------------------------------------------------------------------------------------------------
 
@@ -261,7 +272,8 @@ class Plan:
                 spec = leader.spec(self.episode, "final", seed)
                 predicted = self._predict(leader, results, standings, speed, self.training)
                 predicted += self._sealed_seconds(leader, results, speed)
-                if spec.key not in done and (seed == 0 or predicted <= left - OVERHEAD / 2):
+                # What the dearer finalist has left does not matter to one that takes no time.
+                if spec.key not in done and (seed == 0 or predicted <= max(FREE, left - OVERHEAD / 2)):
                     return spec, predicted
         if self.label_value:
             for share in SHARES:
@@ -288,16 +300,24 @@ class Plan:
         speed: Speed,
         examples: int,
     ) -> float:
-        """Seconds one trial of `setting` will take: as it took before, else as its strategy predicts."""
-        card = setting.card
+        """Seconds one trial that trains on `examples` will take, with the features it is the first to need."""
+        predicted = self._own(setting, standings, speed, examples)
+        frozen = setting.strategy.frozen(setting.card)
+        if frozen and not standings[setting.key].tried:
+            if any(r.spec.source == setting.card.name for r in results):
+                frozen -= setting.card.flops  # pooled features are there already
+            else:
+                predicted += PREPARING
+            predicted += self.examples * max(0.0, frozen) / speed.rate
+        return predicted
+
+    def _own(self, setting: Setting, standings: dict[str, Standing], speed: Speed, examples: int) -> float:
+        """Seconds without features: as it took before, else as its strategy predicts."""
         standing = standings[setting.key]
         if standing.seconds and self.trials is None:
-            return median(standing.seconds) * examples / max(1, self.examples)
-        predicted = setting.strategy.seconds(card, examples, self.classes, speed.rate)
-        predicted *= speed.factor(setting.strategy.name)
-        if setting.side == "transfer" and not any(r.spec.source == card.name for r in results):
-            predicted += PREPARING + self.examples * card.flops / speed.rate
-        return predicted
+            return median(standing.seconds) * examples / max(1, self.fitted)
+        predicted = setting.strategy.seconds(setting.card, examples, self.classes, speed.rate)
+        return predicted * speed.factor(setting.strategy.name)
 
     def _sealed_seconds(self, setting: Setting, results: Sequence[Result], speed: Speed) -> float:
         """Seconds to predict the sealed inputs, unless the store has their features."""
@@ -311,7 +331,7 @@ class Plan:
         speed, standings = self._speed(results), self.standings(results, scores)
         tried = {s.setting.family for s in standings.values() if s.tried}
         first = [s.setting for s in standings.values() if s.setting.rank == 0 and s.setting.family not in tried]
-        return [(setting, self._predict(setting, results, standings, speed, self.examples)) for setting in first]
+        return [(setting, self._predict(setting, results, standings, speed, self.fitted)) for setting in first]
 
 
 class Speed:

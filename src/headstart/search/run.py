@@ -36,6 +36,7 @@ from headstart.trial import Result, Spec, encode, execute
 EVIDENCE, MODEL = "evidence.json", "model"
 BUNDLED = tuple(sources.BUNDLED)
 SHOWN = 5  # names in a message about a folder that holds something else
+SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
 FEATURE_SHARE = 0.4  # of the budget, for the cheapest source's features of all examples
 
 
@@ -345,7 +346,7 @@ class _Runner:
         if result.labels is not None and result.log_probabilities is not None:
             right = result.log_probabilities.argmax(axis=1) == result.labels
             with profile.phase("judge"):
-                score = score_interval(right[None], result.labels, self.target.metric)
+                score = score_interval(right[None], result.labels, self.target.metric, resamples=SHOWN_RESAMPLES)
         self.listener.ended(result, score, self._left())
 
     def _least(self, episodes: Sequence[Episode]) -> None:

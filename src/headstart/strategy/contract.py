@@ -112,7 +112,7 @@ class Adapt(Protocol):
         ...
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
-        """Predicted wall seconds of one call, without the features it takes from the store.
+        """Predicted wall seconds of one call, without what it takes from the store.
 
         Args:
             card: of the source.
@@ -120,6 +120,10 @@ class Adapt(Protocol):
             classes: number of classes.
             rate: floating-point operations per second this machine does in a network's forward pass.
         """
+        ...
+
+    def frozen(self, card: SourceCard) -> float:
+        """Floating-point operations per example of the frozen forward passes whose values it takes from the store."""
         ...
 
     def __call__(self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = ...) -> Predictor:

@@ -195,6 +195,8 @@ def check_adapt(strategy: Adapt, source: Source) -> int:
         few, many = (strategy.seconds(source.card, n, 2, 1e10) for n in (20, 20_000))
         assert 0 < few <= many, f"{few} s for 20 examples, {many} s for 20,000"
         assert math.isfinite(many), "infinite"
+        assert 0 <= strategy.frozen(source.card) < math.inf, "less than nothing is frozen"
+        assert strategy.side == "transfer" or not strategy.frozen(source.card), "a baseline has nothing frozen"
 
     view = _view()
     labels = view.examples.labels.copy()

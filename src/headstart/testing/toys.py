@@ -129,6 +129,10 @@ class Failing:
         """The cheapest of all, so that it is tried first."""
         return 1e-3
 
+    def frozen(self, card: SourceCard) -> float:
+        """None."""
+        return 0.0
+
     def __call__(
         self,
         source: Source,

@@ -105,7 +105,7 @@ def train(
     device = next(module.parameters()).device
     history = History()
     best: tuple[float, dict[str, Any]] | None = None
-    optimiser = torch.optim.AdamW(trainable.groups(module, plan.rate, plan.decay), lr=plan.rate)
+    optimiser = torch.optim.AdamW(trainable.groups(module, plan.rate, plan.decay), lr=plan.rate, fused=True)
     peaks = [group["lr"] for group in optimiser.param_groups]
     total = max(1, plan.epochs * math.ceil(steps_per_epoch / plan.accumulate))
     step, first = 0, 0

@@ -56,6 +56,10 @@ class Classical:
             return features + 0.05 + 20 * small**2 * large / 2e10
         return features + 0.05 + examples**2 * (2 * width / 2e10 + classes * 2e-7)
 
+    def frozen(self, card: SourceCard) -> float:
+        """None."""
+        return 0.0
+
     def __call__(
         self,
         source: Source,

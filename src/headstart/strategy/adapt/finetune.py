@@ -61,9 +61,12 @@ class Finetune:
         training = TRAINING_RATE * machine.cores()
         if self.last is None:
             return 1.0 + self.epochs * examples * card.flops / training
-        tail = self._cut(card).flops
-        prefix = (self.views + 1) * examples * (card.flops - tail) / rate
-        return 1.0 + prefix + self.epochs * examples * tail / training
+        # The last stages are mostly products of large matrices, which run more than twice as efficiently.
+        return 1.0 + self.epochs * examples * self._cut(card).flops / (2.5 * training)
+
+    def frozen(self, card: SourceCard) -> float:
+        """One pass for the head; with a cut, one as far as it goes for every view."""
+        return card.flops + (0.0 if self.last is None else (self.views + 1) * (card.flops - self._cut(card).flops))
 
     def _cut(self, card: SourceCard) -> Stage:
         assert self.last is not None

@@ -32,6 +32,10 @@ class Majority:
         """Next to nothing."""
         return 0.01
 
+    def frozen(self, card: SourceCard) -> float:
+        """None."""
+        return 0.0
+
     def __call__(
         self,
         source: Source,

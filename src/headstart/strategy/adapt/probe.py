@@ -42,6 +42,10 @@ class Probe:
             return 0.05 + 20 * small**2 * large / 2e10
         return 0.05 + 100 * examples * card.features * classes * 4 / 2e10
 
+    def frozen(self, card: SourceCard) -> float:
+        """One pass."""
+        return card.flops
+
     def __call__(
         self,
         source: Source,

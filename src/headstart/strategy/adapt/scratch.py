@@ -56,6 +56,10 @@ class Scratch:
         rate = (2.5 if card.architecture == "small_cnn" else 1.0) * TRAINING_RATE * machine.cores()
         return 0.5 + self.epochs * examples * (card.flops * area / rate + 0.0003)
 
+    def frozen(self, card: SourceCard) -> float:
+        """None."""
+        return 0.0
+
     def __call__(
         self,
         source: Source,
