@@ -8,6 +8,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
+from headstart import profile
 from headstart.features.preprocess import decoded, normalise, to_pixels
 from headstart.source.card import Preprocessing
 from headstart.target.image import open_image
@@ -144,6 +145,14 @@ def test_it_reads_no_further_ahead_than_allowed():
         next(stream)
     stream.close()
     assert 10 <= shelf.asked <= 15
+
+
+def test_a_profile_counts_what_the_decoding_threads_did():
+    with profile.opened() as spent:
+        assert len(list(decoded(Shelf(20), Preprocessing(size=4), np.arange(20), threads=2))) == 20
+    assert spent.threads["decode"] > 0
+    assert spent.counts["decode"] == 20
+    assert "decode" not in spent.seconds, "this thread only took what was decoded"
 
 
 def test_other_errors_are_not_swallowed():

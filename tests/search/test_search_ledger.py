@@ -10,6 +10,7 @@ import pytest
 from headstart import files
 from headstart.errors import RunError
 from headstart.search import Ledger
+from headstart.search.assemble import _leaderboard
 from headstart.trial import Result, Spec
 
 pytestmark = pytest.mark.fast
@@ -109,3 +110,16 @@ def test_every_line_is_one_document(filled):
     assert lines.pop() == b""
     assert [json.loads(line)["event"] for line in lines] == ["run", "result", "result", "result", "limit"]
     assert Ledger(filled.path.parent).first("limit")["why"] == "a\nb\u2028c"
+
+
+def test_a_finalist_s_row_is_about_the_setting_that_was_judged(tmp_path):
+    """Two settings may be equal on validation; the leaderboard must not name the other one."""
+    ledger = Ledger(tmp_path)
+    y = np.arange(20) % 2
+    log_probabilities = np.log(np.where(np.eye(2)[y] > 0, 0.9, 0.1)).astype(np.float32)
+    for penalty, phase in ((1.0, "search"), (2.0, "search"), (2.0, "final")):
+        spec = Spec("whole", phase, "bundled:efficientnet_lite0", "probe", {"C": penalty}, 0)
+        ledger.add(Result(spec, "transfer", "ok", log_probabilities, y if phase == "search" else None, wall=1.0))
+    (row,) = _leaderboard(ledger, "accuracy", [])
+    assert row.parameters == {"C": 2.0}
+    assert row.trials == 2

@@ -281,7 +281,11 @@ def _label_value(ledger: Ledger, verdict: Judged, metric: str) -> list[LabelValu
 
 
 def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:
-    """One row for each pair of source and strategy: its best setting on validation, then the pairs not tried."""
+    """One row for each pair of source and strategy, of its finalist or else of its best setting; then the untried.
+
+    Settings may be equal on validation; the row of the route that was judged must be about the setting that was.
+    """
+    final = {r.spec.setting for r in ledger.results.values() if r.spec.phase == "final"}
     families: dict[tuple[str, str], dict[str, list[Result]]] = {}
     for result in ledger.results.values():
         if result.spec.phase == "search":
@@ -303,7 +307,8 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
             )
             continue
         most = max(len(results) for results in able.values())
-        full = [results for results in able.values() if len(results) == most]
+        full = [results for key, results in able.items() if key in final]
+        full = full or [results for results in able.values() if len(results) == most]
         best = max(full, key=lambda results: mean(validation_score(r, metric) for r in results))
         right = np.concatenate([r.log_probabilities.argmax(axis=1) == r.labels for r in best])  # type: ignore[union-attr]
         labels = np.concatenate([r.labels for r in best if r.labels is not None])
