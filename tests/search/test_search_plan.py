@@ -263,6 +263,14 @@ def test_a_setting_that_failed_is_not_tried_again_and_the_others_are():
     assert {r.spec.strategy for r in results if r.spec.phase == "final"} == {"good", "b"}
 
 
+def test_where_the_first_setting_fails_the_next_is_tried_and_must_be():
+    """The majority class alone would make any transfer look good."""
+    rows = {("transfer", "t"): [1.0], ("baseline", "majority"): [0.1], ("baseline", "classical"): [30.0, 30.0, 30.0]}
+    results, _ = play(make(rows), 10, fails=lambda s: s.strategy == "classical" and s.parameters["number"] == 0)
+    tried = [r.spec.parameters["number"] for r in search(results) if r.spec.strategy == "classical"]
+    assert tried == [0, 1]
+
+
 def test_without_one_side_nothing_is_compared():
     rows = {("transfer", "bad"): [0.5, 1.0], ("baseline", "b"): [1.0]}
     results, _ = play(make(rows), fails=lambda spec: spec.strategy == "bad")

@@ -3,8 +3,8 @@
 It is a pure ask: the same ledger and the same seconds left give the same answer, so a run resumes where it was. When
 trials are counted instead of seconds, nothing depends on the clock: two runs with one seed are the same run.
 
-1. *Explore*, cheapest first, on the first fold: every source with every strategy that it can serve, and the other
-   settings of the two pairs of each side that stand best so far.
+1. *Explore*, cheapest first, on the first fold: every source with every strategy that it can serve (where its first
+   setting fails, its next), and the other settings of the two pairs of each side that stand best so far.
 2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label value*: both leaders again with a quarter and a half of the labels.
@@ -226,8 +226,24 @@ class Plan:
         """
         if not counts[setting.side]:
             return True
-        first = setting.rank == 0 and not standings[setting.key].tried
+        first = setting.key in self._firsts(standings)
         return setting.side == "baseline" and first and not setting.strategy.needs.gradients
+
+    def _firsts(self, standings: dict[str, Standing]) -> set[str]:
+        """Of every pair of source and strategy that has no score yet: the setting to try it with.
+
+        The next one where one has failed: a kernel machine may not fit into memory where ridge regression does, and
+        without it the majority class would be the best baseline.
+        """
+        families: dict[tuple[str, str], list[Standing]] = {}
+        for standing in standings.values():
+            families.setdefault(standing.setting.family, []).append(standing)
+        found = set()
+        for settings in families.values():
+            untried = [s.setting for s in settings if not s.tried]
+            if untried and not any(s.scores for s in settings):
+                found.add(min(untried, key=lambda setting: setting.rank).key)
+        return found
 
     def _wishes(
         self, standings: dict[str, Standing], side: Side, speed: Speed, results: Sequence[Result]
@@ -237,7 +253,8 @@ class Plan:
         cost = {s.setting.key: self._predict(s.setting, results, standings, speed, self.fitted) for s in mine}
         ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
         families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
-        new = [s for s in mine if not s.tried and (s.setting.rank == 0 or s.setting.family in families)]
+        firsts = self._firsts(standings)
+        new = [s for s in mine if not s.tried and (s.setting.key in firsts or s.setting.family in families)]
         wishes = [(s.setting, 0) for s in sorted(new, key=lambda s: cost[s.setting.key])]
         for standing in ranked[:3]:
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
