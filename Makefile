@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-slow lint bench docs lock clean
+.PHONY: help setup demo test coverage test-slow test-gpu test-hub lint bench docs lock clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,12 @@ coverage: $(READY)  ## the fast lane, and which lines it does not reach
 
 test-slow: $(READY)  ## the slow lane and, where the data is present, the bench lane
 	$(BIN)/python -m pytest -m "slow or bench"
+
+test-gpu: $(READY)  ## the gpu lane; its tests are skipped, by name, where torch sees no device
+	$(BIN)/python -m pytest -m gpu
+
+test-hub: $(READY)  ## the hub lane; HEADSTART_HUB=1 says that a model hub can be reached
+	$(BIN)/python -m pytest -m hub
 
 lint: $(READY)  ## ruff, mypy, the order of the rooms, generated pages
 	$(BIN)/ruff check .
