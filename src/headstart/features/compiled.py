@@ -13,7 +13,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,10 @@ BATCHES = (1, 2, 4, 8, 16)  # tried once per network and machine
 _MODEL, _ABOUT, _WEIGHTS = "network.xml", "about.json", "weights.safetensors"
 
 
-def place(architecture: str, revision: str, how: Preprocessing) -> Path:
-    """The folder of the cache where the converted network lies, or would lie."""
-    state = json.dumps(
-        [architecture, revision, how.size, how.mean, how.std, metadata.version("openvino"), machine.features(), VERSION]
-    )
+def place(architecture: str, revision: str, how: Preprocessing | None) -> Path:
+    """The folder of the cache where the converted network lies, or would lie; `how` is what becomes part of it."""
+    inside = [how.size, how.mean, how.std] if how is not None else ["tokens"]
+    state = json.dumps([architecture, revision, *inside, metadata.version("openvino"), machine.features(), VERSION])
     return cache_directory() / "compiled" / hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
@@ -109,7 +108,7 @@ class CompiledEngine(Engine):
         self._queue.set_callback(self._write)
         self._failed: BaseException | None = None
 
-    def start(self, pixels: NDArray[np.uint8], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
+    def start(self, pixels: NDArray[Any], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
         """Waits only while as many batches are under way as the machine is best at."""
         self._queue.start_async({0: np.ascontiguousarray(pixels)}, (rows, into))
 
@@ -150,6 +149,48 @@ def convert(
 
     pixels = np.random.default_rng(0).integers(0, 256, (4, how.size, how.size, 3), dtype=np.uint8)
     example = torch.from_numpy(normalise(pixels, how))
+
+    def made() -> Any:
+        openvino = _openvino()
+        batch = torch.export.Dim("batch", min=1, max=1024)
+        exported = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+        network = openvino.convert_model(exported)
+        network.reshape([-1, 3, how.size, how.size])
+        return _with_preprocessing(network, how)
+
+    return keep(
+        module, stages, folder, state, example=example, given=pixels, made=made, fastest=lambda f: _fastest(f, how)
+    )
+
+
+def keep(
+    module: Any,
+    stages: tuple[str, ...],
+    folder: Path,
+    state: dict[str, NDArray[Any]] | None,
+    *,
+    example: Any,
+    given: NDArray[Any],
+    made: Callable[[], Any],
+    fastest: Callable[[Path], int],
+) -> bool:
+    """Convert a network, compare it with torch, and keep it in `folder`, whatever it takes.
+
+    Args:
+        module: gives `(pooled, *stages)` for `example`.
+        stages: the names of those stages.
+        folder: where it is put.
+        state: as for :func:`convert`.
+        example: a batch of four as the module takes it.
+        given: the same batch as the converted network takes it.
+        made: converts the network.
+        fastest: measures the batch that the converted network in a folder is fastest at.
+
+    Returns:
+        Whether it can be used.
+    """
+    import torch
+
     about: dict[str, Any] = {"stages": list(stages), "torch": metadata.version("torch")}
     try:
         openvino = _openvino()
@@ -158,11 +199,7 @@ def convert(
             expected = [value.numpy() for value in (values if isinstance(values, tuple) else (values,))]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations between torch and openvino are not the user's business
-            batch = torch.export.Dim("batch", min=1, max=1024)
-            exported = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-            network = openvino.convert_model(exported)
-            network.reshape([-1, 3, how.size, how.size])
-        network = _with_preprocessing(network, how)
+            network = made()
         with new_directory(folder) as building:
             openvino.save_model(network, building / _MODEL, compress_to_fp16=False)
             if state is not None:
@@ -174,14 +211,14 @@ def convert(
             difference = 0.0
             engine = CompiledEngine(building, (POOLED, *(stage + MAP for stage in stages)))
             found = [np.empty((4, value[0].size), dtype=np.float32) for value in expected]
-            engine.start(pixels, range(4), found)
+            engine.start(given, range(4), found)
             engine.finish()
             for mine, theirs in zip(found, expected, strict=True):
                 worst = np.abs(mine - theirs.reshape(4, -1)).max() / np.abs(theirs).max()
                 difference = max(difference, float(worst))
             if not difference <= TOLERANCE:
                 raise _Differs(f"its outputs differ from torch's by {difference:.1e} (relative)")
-            about |= {"difference": difference, "batch": _fastest(building, how)}
+            about |= {"difference": difference, "batch": fastest(building)}
             _write_about(building, about)
     except OSError as error:
         log.warning("the compiled network is not kept (%s); torch is used", error)
