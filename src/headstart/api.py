@@ -17,17 +17,20 @@ from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
 from headstart.predictor import Predictor
 from headstart.predictor import load as load_predictor
-from headstart.report import Showcase, Shown, thumbnail, write
+from headstart.predictor.calibration import apply_temperature
+from headstart.report import Showcase, Shown, Telling, beginning, thumbnail, write
+from headstart.report.telling import suspects, telling_words
 from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
 from headstart.search import run as search
 from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
-from headstart.source import BUNDLED, SourceCard
+from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
 from headstart.target import Hygiene, Target, load_target
 from headstart.target.embedded import OPENMOJI_ATTRIBUTION
+from headstart.target.inputs import Inputs, TextInputs, pictures_in
 
-SHOWN = 12  # pictures in each half of the showcase
+SHOWN = 12  # examples in each half of the showcase
 _SHOWCASE = "showcase.json"
 
 
@@ -115,7 +118,7 @@ def fit(
         strategy: names of strategies; empty: all. Where the transfer strategies named train no network (`probe`),
             baselines that train one are only tried if they are named too.
         label: label column; None: guessed.
-        input: picture column; None: guessed.
+        input: picture or text column; None: guessed.
         group: group column; its examples never stand on both sides of a split.
         test_fraction: share to seal where no split was given.
         seed: of the split and of everything else random.
@@ -167,7 +170,7 @@ def prepare(
     if not command:
         command = f"headstart.fit(..., budget={str(budget)!r})"
     options = Options(tuple(source), tuple(strategy), budget, seed, device, command)
-    options.settings()
+    options.check()
     _check_device(device)
     return options
 
@@ -187,7 +190,7 @@ def check(data: Any, **options: Any) -> Hygiene:
 
 def sources() -> list[SourceCard]:
     """The sources that need no hub."""
-    return cards_of([*BUNDLED, "scratch:small_cnn"])
+    return cards_of([*BUNDLED, *SMALL.values()])
 
 
 def load(folder: str | Path) -> Predictor:
@@ -234,39 +237,72 @@ def _check_device(device: str) -> None:
 
 
 def _showcase(run: SearchRun) -> Showcase:
-    """Pictures that most seeds of one finalist got right and most of the other got wrong."""
+    """Examples that most seeds of one finalist got right and most of the other got wrong, and labels in doubt."""
     classes = run.evidence.target.classes
     by_name = {episode.name: episode for episode in run.episodes}
-    fixed: list[tuple[float, Shown]] = []
-    broke: list[tuple[float, Shown]] = []
+    parts: dict[str, list[tuple[float, Shown]]] = {"fixed": [], "broke": [], "doubted": []}
+    examples: dict[int, tuple[float, str]] = {}  # class -> the text the shipped model is surest of
     seen: set[str] = set()
+
+    def show(part: str, inputs: Inputs, i: int, truth: int, transfer: Any, baseline: int) -> None:
+        if (name := inputs.name(i)) in seen:
+            return
+        seen.add(name)
+        sure = float(transfer.max())
+        words: dict[str, Any] = {
+            "name": name,
+            "truth": classes[truth],
+            "transfer": classes[int(transfer.argmax())],
+            "baseline": classes[baseline],
+            "transfer_probability": sure,
+        }
+        looks: dict[str, Any]
+        if isinstance(inputs, TextInputs):
+            looks = {"text": beginning(inputs.text(i))}
+        else:
+            looks = {"thumbnail": thumbnail(pictures_in(inputs).image(i))}
+        parts[part].append((sure, Shown(**words, **looks)))
+
     for (pair, truth), judged in zip(run.judged.episodes, run.judged.rounds, strict=True):
-        inputs = by_name[pair["transfer"].finals[0].spec.episode].seal.inputs
+        episode = by_name[pair["transfer"].finals[0].spec.episode]
+        inputs = episode.seal.inputs
         transfer, baseline = judged.transfer.mean(axis=0), judged.baseline.mean(axis=0)
         right = {side: p.argmax(axis=1) == truth for side, p in (("t", transfer), ("b", baseline))}
-        for rows, part in ((right["t"] & ~right["b"], fixed), (~right["t"] & right["b"], broke)):
+        for rows, part in ((right["t"] & ~right["b"], "fixed"), (~right["t"] & right["b"], "broke")):
             # The clearest first: sure where transfer is right, sure where it is wrong.
-            for i in np.flatnonzero(rows)[np.argsort(-transfer[rows].max(axis=1), kind="stable")][:SHOWN]:
-                shown = inputs.name(int(i))
-                if shown in seen:
-                    continue
-                seen.add(shown)
-                part.append(
-                    (
-                        float(transfer[i].max()),
-                        Shown(
-                            name=shown,
-                            truth=classes[truth[i]],
-                            transfer=classes[int(transfer[i].argmax())],
-                            baseline=classes[int(baseline[i].argmax())],
-                            transfer_probability=float(transfer[i].max()),
-                            thumbnail=thumbnail(inputs.image(int(i))),
-                        ),
-                    )
-                )
+            for i in np.flatnonzero(rows)[np.argsort(-transfer[rows].max(axis=1), kind="stable")][:SHOWN].tolist():
+                show(part, inputs, i, truth[i], transfer[i], int(baseline[i].argmax()))
+        if isinstance(inputs, TextInputs):
+            shipped = transfer if run.evidence.shipped == "transfer" else baseline
+            for i in np.flatnonzero(shipped.argmax(axis=1) == truth).tolist():
+                if shipped[i].max() > examples.get(int(truth[i]), (0.0, ""))[0]:
+                    examples[int(truth[i])] = (float(shipped[i].max()), beginning(inputs.text(i)))
+        # Every example is held out once by the search trials of a finalist that were run on all folds.
+        known = episode.view.examples
+        for result in pair["transfer"].search:
+            if result.log_probabilities is None or result.labels is None:
+                continue
+            _, held = episode.view.fold_index(result.spec.seed)
+            scaled = apply_temperature(np.exp(result.log_probabilities), pair["transfer"].temperature())
+            for i in suspects(scaled, result.labels, SHOWN):
+                at = int(held[i])
+                show("doubted", known.inputs, at, int(result.labels[i]), scaled[i], int(result.labels[i]))
     credit = OPENMOJI_ATTRIBUTION if run.evidence.target.name == "pictograms" else ""
-    best = [[shown for _, shown in sorted(part, key=lambda pair: -pair[0])[:SHOWN]] for part in (fixed, broke)]
-    return Showcase(best[0], best[1], credit)
+    best = {part: [shown for _, shown in sorted(rows, key=lambda row: -row[0])[:SHOWN]] for part, rows in parts.items()}
+    return Showcase(**best, telling=_telling(run, examples), credit=credit)
+
+
+def _telling(run: SearchRun, examples: dict[int, tuple[float, str]]) -> list[Telling]:
+    """What tells the classes apart: words of the first episode's training texts, and the surest test texts."""
+    view = run.episodes[0].view
+    if not isinstance(view.examples.inputs, TextInputs):
+        return []
+    inputs = view.examples.inputs
+    texts = [inputs.text(i) for i in range(len(inputs))]
+    words = telling_words(texts, view.examples.labels, len(view.classes))
+    return [
+        Telling(name, tuple(words[code]), examples.get(code, (0.0, ""))[1]) for code, name in enumerate(view.classes)
+    ]
 
 
 def _kept_showcase(folder: Path) -> Showcase | None:

@@ -39,11 +39,16 @@ app = typer.Typer(
 )
 
 Data = Annotated[
-    str, typer.Argument(metavar="TARGET", help="Folder of class folders, or a CSV, JSONL or Parquet file.")
+    str,
+    typer.Argument(
+        metavar="TARGET", help="Folder of class folders of pictures or texts, or a CSV, JSONL or Parquet file."
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that headstart fit --out wrote.")]
 Label = Annotated[str | None, typer.Option(help="Label column of a table. Guessed when left out.")]
-Input = Annotated[str | None, typer.Option("--input", help="Picture column of a table. Guessed when left out.")]
+Input = Annotated[
+    str | None, typer.Option("--input", help="Column of a table with pictures or texts. Guessed when left out.")
+]
 Group = Annotated[str | None, typer.Option(help="Group column of a table: a group is never split.")]
 TestFraction = Annotated[float, typer.Option(help="Share of the examples to seal where no split is given.")]
 Seed = Annotated[int, typer.Option(help="Of the split and of everything else that is random.")]
@@ -153,7 +158,7 @@ def _run(target: str, folder: Path, **options: Any) -> Run:
         listener.clear()
         for line in _target_lines(data):
             listener.say(line)
-        names = [card.short for card in source.cards(options["source"] or source.BUNDLED)]
+        names = [card.short for card in source.cards(options["source"] or source.bundled_names(data.modality))]
         listener.say(f"  sources   {', '.join(names)}, scratch")
         return api.fit(data, out=folder, listener=listener, command=_command(), **options)
 
@@ -188,22 +193,33 @@ def _write_profile(spent: Profile, path: Path) -> None:
 @app.command()
 def predict(
     run: RunFolder,
-    inputs: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Picture files, or folders of them.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to give for each picture.")] = 1,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUTS...",
+            help="Files of pictures or texts, or folders of them. Texts also: tables, - for a text on every line of "
+            "the standard input, or a text itself, in quotes.",
+        ),
+    ],
+    input: Input = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to give for each input.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of CSV.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="The probability of every class.")] = False,
 ) -> None:
-    """Predict with a run's model. CSV on stdout; a picture that cannot be read gets a row that says why."""
+    """Predict with a run's model. CSV on stdout; an input that cannot be read gets a row that says why."""
     from headstart.predictor import load
 
     predictor = load(run)
-    paths = list(_pictures(inputs))
-    if not paths:
-        raise OptionError(Problem("no pictures to predict", "picture files, or folders that hold some"))
+    many = predictor.modality.many
+    chosen = _inputs(inputs, predictor.modality, input)
+    if not len(chosen):
+        raise OptionError(
+            Problem(f"no {many} to predict", f"{predictor.modality.one} files, or folders that hold some")
+        )
     n = len(predictor.classes) if probabilities else top
     console = _console()
     with _Line(console) as listener:
-        rows = predictor.rows(paths, top=n, progress=lambda done, total: listener.progress("predicting", done, total))
+        rows = predictor.rows(chosen, top=n, progress=lambda done, total: listener.progress("predicting", done, total))
         listener.clear()
     if as_json:
         for row in rows:
@@ -238,7 +254,7 @@ def predict(
             writer.writerow([*cells, row.error])
     failed = sum(bool(row.error) for row in rows)
     if failed:
-        console.print(f"{failed} of {len(rows)} pictures could not be read", markup=False)
+        console.print(f"{failed} of {len(rows)} {many} could not be read", markup=False)
     if failed == len(rows):
         raise typer.Exit(2)
 
@@ -281,7 +297,7 @@ def check(
         return
     for line in _target_lines(data):
         typer.echo(line)
-    for line in _hygiene_lines(data.hygiene):
+    for line in _hygiene_lines(data.hygiene, data.modality):
         typer.echo(line)
 
 
@@ -383,6 +399,7 @@ def sources(
     typer.echo("timm:NAME        any timm model, from the hub or its cache       timm:resnet50.a1_in1k")
     typer.echo("timm:NAME@FILE   the same with weights from a file               timm:resnet18@resnet18.safetensors")
     typer.echo("scratch          nothing pretrained: the baselines, always tried  scratch:small_cnn, scratch:TIMM_NAME")
+    typer.echo("                 for texts                                        scratch:text_cnn")
 
 
 @app.command()
@@ -454,19 +471,25 @@ def _target_lines(target: Any) -> Iterator[str]:
     split = {"given": "given split", "made": "stratified split", "cross-fit": "no test split: cross-fitting"}[
         target.split
     ]
-    parts = [f"{target.n_examples:,} images", f"{len(target.classes)} classes"]
+    from headstart.target.modality import MODALITIES
+
+    parts = [f"{target.n_examples:,} {MODALITIES[target.modality].examples}", f"{len(target.classes)} classes"]
     parts.append(
         f"{target.n_train:,} train / {target.n_test:,} test ({split})" if target.split != "cross-fit" else split
     )
     hygiene = target.hygiene
     if hygiene.unreadable:
-        parts.append(_count(len(hygiene.unreadable), "unreadable file") + " left out")
+        what = "unreadable file" if target.modality == "image" else "empty or unreadable text"
+        parts.append(_count(len(hygiene.unreadable), what) + " left out")
     if hygiene.across_splits:
         parts.append(_count(len(hygiene.across_splits), "duplicate pair") + " across splits")
     yield f"  target    {' · '.join(parts)}"
 
 
-def _hygiene_lines(hygiene: Any) -> Iterator[str]:
+def _hygiene_lines(hygiene: Any, modality: str = "image") -> Iterator[str]:
+    from headstart.target.modality import MODALITIES
+
+    one, many = MODALITIES[modality].one, MODALITIES[modality].many
     yield "  classes"
     width = max(len(name) for name in hygiene.counts)
     for name, counts in hygiene.counts.items():
@@ -474,9 +497,9 @@ def _hygiene_lines(hygiene: Any) -> Iterator[str]:
     yield f"  imbalance {hygiene.imbalance:.2f} (largest class / smallest class)"
     for title, rows in (
         ("unreadable, left out", [f"{name}: {why}" for name, why in hygiene.unreadable]),
-        ("not pictures, ignored", list(hygiene.ignored)),
+        (f"not {many}, ignored", list(hygiene.ignored)),
         ("without a label", list(hygiene.unlabelled)),
-        ("same picture, different labels", [" = ".join(names) for names in hygiene.conflicting]),
+        (f"same {one}, different labels", [" = ".join(names) for names in hygiene.conflicting]),
         ("exact duplicates", [" = ".join(names) for names in hygiene.exact_duplicates]),
         ("near duplicates", [" ~ ".join(names) for names in hygiene.near_duplicates]),
         ("duplicates across splits", [f"{a} ~ {b} ({kind})" for a, b, kind in hygiene.across_splits]),
@@ -553,14 +576,77 @@ def _verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
 # -- the edge ----------------------------------------------------------------------------------------------------
 
 
-def _pictures(given: list[Path]) -> Iterator[Path]:
-    from headstart.target.image import SUFFIXES
+def _inputs(given: list[str], modality: Any, column: str | None) -> Any:
+    """What is to be predicted: files, folders of them, and for texts also tables, lines and texts themselves."""
+    from headstart.target.inputs import StringInputs
+    from headstart.target.table import TABLES
 
+    if modality.name == "text":
+        if all(_exists(Path(item)) and Path(item).suffix.lower() not in TABLES for item in given):
+            return modality.files([str(path) for path in _files([Path(item) for item in given], modality)], None)
+        texts, names = _texts(given, modality, column)
+        return StringInputs(texts, names)
+    if column is not None:
+        raise OptionError(Problem("--input names a column, and pictures are given as files", "no --input"))
+    return modality.files([str(path) for path in _files([Path(item) for item in given], modality)], None)
+
+
+def _files(given: list[Path], modality: Any) -> Iterator[Path]:
     for path in given:
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in modality.suffixes and p.is_file())
         else:
             yield path
+
+
+def _texts(given: list[str], modality: Any, column: str | None) -> tuple[list[str], list[str]]:
+    """Texts and what they are called. An unreadable one is empty, so that it gets its row."""
+    from headstart.target.table import TABLES, texts_of
+    from headstart.target.text import decode, read_text
+    from headstart.target.unreadable import Unreadable
+
+    texts: list[str] = []
+    names: list[str] = []
+    problems: list[Problem] = []
+    for item in given:
+        path = Path(item)
+        if item == "-":
+            # Lines in any encoding; an empty one keeps its row.
+            lines = decode(sys.stdin.buffer.read())[0].splitlines()
+            texts += lines
+            names += [f"line {number}" for number in range(1, len(lines) + 1)]
+        elif _exists(path) and path.suffix.lower() in TABLES:
+            rows = texts_of(path, column)
+            texts += rows
+            names += [f"{item} row {number}" for number in range(1, len(rows) + 1)]
+        elif _exists(path):
+            for file in _files([path], modality):
+                names.append(str(file))
+                try:
+                    texts.append(read_text(file)[0])
+                except Unreadable:
+                    texts.append("")
+        elif " " in item.strip():
+            texts.append(item)
+            names.append(item)
+        else:
+            problems.append(
+                Problem(
+                    f"{item} does not exist",
+                    "a table, a text file, a folder of them, - for lines, or a text of several words in quotes",
+                    f"echo {shlex.quote(item)} | headstart predict RUN -    for a text of one word",
+                )
+            )
+    if problems:
+        raise OptionError(problems)
+    return texts, names
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a text longer than names can be
+        return False
 
 
 def _console() -> Console:
@@ -707,7 +793,7 @@ def _details(spec: Any) -> str:
     from headstart import strategy
 
     defaults = strategy.parameters(strategy.find(spec.strategy)())
-    shown = ", ".join(f"{k} {v}" for k, v in spec.parameters.items() if v != defaults[k])
+    shown = ", ".join(f"{k} {v}" for k, v in spec.parameters.items() if v != defaults[k] and v is not None)
     return f" [{shown}]" if shown else ""
 
 

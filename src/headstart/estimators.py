@@ -17,6 +17,7 @@ from headstart.source import find as find_source
 from headstart.strategy import Bench
 from headstart.strategy import find as find_strategy
 from headstart.target.inputs import as_inputs
+from headstart.target.modality import MODALITIES
 from headstart.target.view import Examples, TrainView
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     to put a route that does into a pipeline, a grid search or a cross-validation.
 
     Args:
-        source: a source's name, such as `efficientnet_lite0`, `timm:resnet18@weights.safetensors`, `scratch`.
+        source: a source's name, such as `efficientnet_lite0`, `minilm_l6`, `timm:resnet18@weights.safetensors`,
+            `scratch`.
         strategy: a strategy's name: `probe`, `finetune`, `majority`, `classical`, `scratch`.
         parameters: hyper-parameters of the strategy; None: its defaults.
         random_state: int seed of everything random; None: 0.
@@ -67,16 +69,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
 
     def fit(self, X: Any, y: Any) -> TransferClassifier:
-        """Fit on pictures and their labels.
+        """Fit on pictures or texts and their labels.
 
         Args:
-            X: N paths, PIL images or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), or one (N, H, W, C) uint8 array.
+            X: N texts, where the source takes texts (or is `scratch`); else N paths, PIL images or uint8 arrays
+                (H, W), (H, W, 3) or (H, W, 4), or one (N, H, W, C) uint8 array.
             y: (N,) labels of any sortable kind.
 
         Raises:
             SourceError: nobody knows the source.
             OptionError: the strategy or a hyper-parameter is wrong, or the two do not fit.
-            TargetError: a picture cannot be read.
+            TargetError: a picture or text cannot be read.
             ValueError: X and y differ in length, y has a single class, or y is continuous or not one-dimensional.
         """
         source, kind = find_source(self.source), find_strategy(self.strategy)
@@ -87,10 +90,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         except TypeError as error:
             known = ", ".join(field.name for field in fields(kind)) or "none"
             raise OptionError(Problem(f"parameters of {self.strategy!r}: {error}", f"some of: {known}")) from error
-        inputs, labels = as_inputs(X), column_or_1d(y, warn=True)
+        inputs, labels = as_inputs(X, source.card.modality or None), column_or_1d(y, warn=True)
         check_classification_targets(labels)
         if len(inputs) != len(labels):
-            raise ValueError(f"{len(inputs)} pictures in X but {len(labels)} labels in y")
+            raise ValueError(f"{len(inputs)} {MODALITIES[inputs.modality].many} in X but {len(labels)} labels in y")
         self.classes_, encoded = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"the classifier needs two classes or more; y holds {len(self.classes_)} class")
@@ -105,7 +108,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Probabilities (N, C) float32, columns in the order of `classes_`.
 
         Raises:
-            TargetError: some pictures cannot be read; all of them are named.
+            TargetError: some inputs cannot be read; all of them are named.
             sklearn.exceptions.NotFittedError: `fit` was not called.
         """
         check_is_fitted(self)
@@ -113,13 +116,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable label of each picture, (N,); as :meth:`predict_proba` otherwise."""
+        """The most probable label of each input, (N,); as :meth:`predict_proba` otherwise."""
         positions = self.predict_proba(X).argmax(axis=1)
         predicted: NDArray[Any] = self.classes_[positions]
         return predicted
 
     def __sklearn_tags__(self) -> Tags:
-        """Pictures are (N, H, W, C) arrays or sequences of anything that can be opened."""
+        """Inputs are (N, H, W, C) arrays or sequences of anything that can be opened."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True

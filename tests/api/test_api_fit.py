@@ -60,6 +60,6 @@ def test_check_sources_and_absent_runs(tmp_path):
     planted = positive(20, 0)
     found = hs.check((planted.pictures, list(planted.labels)))
     assert {name: sum(sides.values()) for name, sides in found.counts.items()} == {"minus": 10, "plus": 10}
-    assert [card.name for card in hs.sources()][-1] == "scratch:small_cnn"
+    assert [card.name for card in hs.sources()][-2:] == ["scratch:small_cnn", "scratch:text_cnn"]
     with pytest.raises(RunError, match="no finished run"):
         hs.open_run(tmp_path)

@@ -199,10 +199,14 @@ def test_sources(headstart):
     said = headstart("sources")
     assert said.code == 0
     assert [line.split()[0] for line in said.out.splitlines() if line.startswith("bundled:")] == [
-        f"bundled:efficientnet_lite{n}" for n in range(3)
+        *(f"bundled:efficientnet_lite{n}" for n in range(3)),
+        "bundled:minilm_l6",
     ]
     assert "Apache-2.0" in said.out
     cards = json.loads(headstart("sources", "--json").out)
-    assert [card["name"] for card in cards] == [f"bundled:efficientnet_lite{n}" for n in range(3)]
+    assert [card["name"] for card in cards] == [
+        *(f"bundled:efficientnet_lite{n}" for n in range(3)),
+        "bundled:minilm_l6",
+    ]
     assert cards[0]["licence"] == "Apache-2.0"
     assert cards[0]["features"] == 1280

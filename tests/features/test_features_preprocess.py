@@ -12,7 +12,7 @@ from headstart import profile
 from headstart.features.preprocess import decoded, normalise, to_pixels
 from headstart.source.card import Preprocessing
 from headstart.target.image import open_image
-from headstart.target.inputs import ArrayInputs, Inputs
+from headstart.target.inputs import ArrayInputs, ImageInputs
 
 pytestmark = pytest.mark.fast
 
@@ -96,7 +96,7 @@ def test_normalise_by_hand():
     np.testing.assert_allclose(batch[0, :, 0, 0], [-1.0, 0.0, 3.0], atol=1e-6)
 
 
-class Shelf(Inputs):
+class Shelf(ImageInputs):
     """Grey pictures whose brightness is their position; some cannot be read; counts how far ahead it was asked."""
 
     def __init__(self, count, bad=()):

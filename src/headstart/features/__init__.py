@@ -1,8 +1,11 @@
 """Features: inputs to vectors, computed once and kept."""
 
 from headstart.features.augment import Augmentation
-from headstart.features.body import Body, CutBody, EmptyBody, HandcraftedBody, NetworkBody, View, restore
+from headstart.features.body import Body, CutBody, EmptyBody, HandcraftedBody, NetworkBody, View
 from headstart.features.extract import Tally, extract, extract_parts
+from headstart.features.restore import body_of, restore
+from headstart.features.text import TextBody
+from headstart.features.tfidf import TfidfBody
 
 __all__ = [
     "Augmentation",
@@ -12,7 +15,10 @@ __all__ = [
     "HandcraftedBody",
     "NetworkBody",
     "Tally",
+    "TextBody",
+    "TfidfBody",
     "View",
+    "body_of",
     "extract",
     "extract_parts",
     "restore",

@@ -73,6 +73,8 @@ class Body(ABC):
     """Turns inputs into vectors of length `width`."""
 
     width: int
+    modality: str = "image"
+    """What the inputs are: the name of one of :data:`headstart.target.modality.MODALITIES`."""
 
     def prepare(self, count: int) -> None:  # noqa: B027 - most bodies have nothing to prepare
         """Load what is needed to compute `count` vectors, so that it is not counted as computing them."""
@@ -105,19 +107,30 @@ class Body(ABC):
         """The weights, by name."""
         return {}
 
+    def documents(self) -> dict[str, str]:
+        """What it needs besides weights, as texts by file name: a tokenizer, a vocabulary."""
+        return {}
+
 
 class EmptyBody(Body):
-    """Looks at nothing: vectors of width 0, for heads that need none (majority)."""
+    """Looks at nothing: vectors of width 0, for heads that need none (majority).
+
+    Args:
+        modality: of the inputs it does not look at.
+    """
 
     width = 0
+
+    def __init__(self, modality: str = "image") -> None:
+        self.modality = modality
 
     def compute(self, inputs: Inputs, index: NDArray[np.int64], progress: Progress | None = None) -> Forward:
         """(N, 0)."""
         return Forward(np.zeros((len(index), 0), dtype=np.float32), {})
 
     def spec(self) -> dict[str, Any]:
-        """`{"kind": "empty"}`."""
-        return {"kind": "empty"}
+        """The kind, and the modality where it is not that of pictures."""
+        return {"kind": "empty"} | ({} if self.modality == "image" else {"modality": self.modality})
 
 
 class _PixelBody(Body):
@@ -290,10 +303,10 @@ class NetworkBody(_PixelBody):
     def of(
         cls, source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,), view: View | None = None
     ) -> NetworkBody:
-        """The body of a source as it is. The network is only loaded when something must be computed."""
+        """The body of a source of pictures as it is. The network is only loaded when something must be computed."""
         card = source.card
-        if card.preprocessing is None:
-            raise TypeError(f"{card.name} has no network")
+        if not isinstance(card.preprocessing, Preprocessing):
+            raise TypeError(f"{card.name} has no network for pictures")
         return cls(
             source.module,
             card.architecture,
@@ -329,9 +342,9 @@ class NetworkBody(_PixelBody):
         if folder is not None:
             if not folder.is_dir() and count >= COMPILE_FROM:
                 names = tuple(stage.name for stage in self.stages)
-                traced, kept = _with_stages(self.module, names)
+                traced, kept = self._staged(names)
                 state = self.tensors() if self._tensors is None else None  # a saved model has them already
-                compiled.convert(traced, kept, self.preprocessing, folder, state)
+                self._convert(traced, kept, folder, state)
             if folder.is_dir() and not compiled.refused(folder):
                 try:
                     self._engine = _engine(folder, self.outputs, count < compiled.CompiledEngine.FEW)
@@ -339,10 +352,10 @@ class NetworkBody(_PixelBody):
                 except Exception as error:  # a damaged cache must not stop anyone
                     log.warning("the compiled network in %s cannot be read (%s); torch is used", folder, error)
         stages = tuple(dict.fromkeys(name.removesuffix(MAP) for name in self.outputs if name != POOLED))
-        module, kept = _with_stages(self.module, stages)
+        module, kept = self._staged(stages)
         if kept != stages:
             raise ValueError(f"{self.architecture} cannot be cut at {', '.join(stages)}")
-        self._engine = TorchEngine(module, stages, self.outputs, self.preprocessing, self.device, count)
+        self._engine = self._eager(module, stages, count)
 
     def _folder(self) -> Any:
         """Where the compiled network lies or would lie; None: torch is used."""
@@ -350,13 +363,25 @@ class NetworkBody(_PixelBody):
             return None
         return compiled.place(self.architecture, f"{self._digest} {[s.name for s in self.stages]}", self.preprocessing)
 
+    def _staged(self, stages: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+        """A module that gives `(pooled, *stages)`, and the stages it gives."""
+        return _with_stages(self.module, stages)
+
+    def _convert(self, module: Any, stages: tuple[str, ...], folder: Any, state: Tensors | None) -> None:
+        """Compile into `folder`."""
+        compiled.convert(module, stages, self.preprocessing, folder, state)
+
+    def _eager(self, module: Any, stages: tuple[str, ...], count: int) -> Engine:
+        """The engine that runs `module` in torch."""
+        return TorchEngine(module, stages, self.outputs, self.preprocessing, self.device, count)
+
     def _batch(self) -> int:
         if self._engine is None:
             self.prepare(1)
         assert self._engine is not None
         return self._engine.batch
 
-    def _start(self, pixels: NDArray[np.uint8], rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
+    def _start(self, pixels: NDArray[Any], rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
         assert self._engine is not None
         self._engine.start(pixels, list(rows), [vectors[:, columns] for columns in self._columns])
 
@@ -376,13 +401,14 @@ class NetworkBody(_PixelBody):
             "width": self._pooled,
             "revision": self.revision,
             "stages": [[stage.name, list(stage.shape), stage.flops] for stage in self.stages],
+            "outputs": list(self.outputs),
         }
 
     def parts(self) -> list[Part]:
         """Architecture, preprocessing, revision, output, dtype, augmented view, and the extractor's version."""
         if self.revision is None:
             return []
-        common = {key: value for key, value in self.spec().items() if key not in ("stages", "width")}
+        common = {key: value for key, value in self.spec().items() if key not in ("stages", "width", "outputs")}
         if self.device != "cpu":
             common["device"] = self.device.partition(":")[0]  # bf16 there
         if self.view is not None:
@@ -486,43 +512,3 @@ def _with_stages(module: nn.Module, stages: tuple[str, ...]) -> tuple[Any, tuple
 def _engine(folder: Any, outputs: tuple[str, ...], few: bool) -> Engine:
     """Compiled networks are shared by all bodies of a process."""
     return compiled.CompiledEngine(folder, outputs, 1 if few else 1_000)
-
-
-def restore(spec: dict[str, Any], tensors: Tensors, digest: str = "") -> Body:
-    """The body that `spec` and `tensors` describe. A network is only built when something must be computed by it.
-
-    Args:
-        spec: as :meth:`Body.spec` gave it.
-        tensors: as :meth:`Body.tensors` gave them.
-        digest: of the tensors; by it a network that was trained is known to the cache of compiled networks.
-
-    Raises:
-        ValueError: the kind of body is unknown.
-    """
-    if spec["kind"] == "empty":
-        return EmptyBody()
-    if spec["kind"] == "handcrafted":
-        return HandcraftedBody(spec["features"], spec["size"])
-    if spec["kind"] == "network":
-
-        def module() -> nn.Module:
-            import torch
-
-            from headstart.source import architecture, weights
-
-            built = architecture.build(spec["architecture"])
-            state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
-            weights.load(built, state, "the saved model")
-            return built
-
-        return NetworkBody(
-            module,
-            spec["architecture"],
-            Preprocessing.from_json(spec["preprocessing"]),
-            spec["width"],
-            spec["revision"],
-            stages=tuple(Stage(name, tuple(shape), flops) for name, shape, flops in spec.get("stages", [])),
-            tensors=tensors,
-            digest=digest,
-        )
-    raise ValueError(f"no body of kind {spec['kind']!r}")

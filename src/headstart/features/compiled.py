@@ -14,7 +14,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,10 @@ BATCHES = (1, 2, 4, 8, 16, 32)  # tried once per network and machine, upwards, u
 _MODEL, _ABOUT, _WEIGHTS = "network.xml", "about.json", "weights.safetensors"
 
 
-def place(architecture: str, revision: str, how: Preprocessing) -> Path:
-    """The folder of the cache where the converted network lies, or would lie."""
-    state = json.dumps(
-        [architecture, revision, how.size, how.mean, how.std, metadata.version("openvino"), machine.features(), VERSION]
-    )
+def place(architecture: str, revision: str, how: Preprocessing | None) -> Path:
+    """The folder of the cache where the converted network lies, or would lie; `how` is what becomes part of it."""
+    inside = [how.size, how.mean, how.std] if how is not None else ["tokens"]
+    state = json.dumps([architecture, revision, *inside, metadata.version("openvino"), machine.features(), VERSION])
     return cache_directory() / "compiled" / hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
@@ -112,7 +111,7 @@ class CompiledEngine(Engine):
         # Not a method: the queue would hold the engine that holds it, out of reach of Python's garbage collector.
         self._queue.set_callback(functools.partial(_write, self._failed))
 
-    def start(self, pixels: NDArray[np.uint8], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
+    def start(self, pixels: NDArray[Any], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
         """Waits only while as many batches are under way as the machine is best at."""
         self._queue.start_async({0: np.ascontiguousarray(pixels)}, (rows, into))
 
@@ -158,6 +157,47 @@ def convert(
 
     pixels = np.random.default_rng(0).integers(0, 256, (4, how.size, how.size, 3), dtype=np.uint8)
     example = torch.from_numpy(normalise(pixels, how))
+
+    def made() -> Any:
+        # Traced with another batch than it is checked with, so that one that was taken for a constant is found.
+        # (From torch.export it comes out the same, but six times slower.)
+        shape = [-1, 3, how.size, how.size]
+        network = _openvino().convert_model(module, example_input=example[:2], input=shape)
+        return _with_preprocessing(network, how)
+
+    return keep(
+        module, stages, folder, state, example=example, given=pixels, made=made, fastest=lambda f: _fastest(f, how)
+    )
+
+
+def keep(
+    module: Any,
+    stages: tuple[str, ...],
+    folder: Path,
+    state: dict[str, NDArray[Any]] | None,
+    *,
+    example: Any,
+    given: NDArray[Any],
+    made: Callable[[], Any],
+    fastest: Callable[[Path], int],
+) -> bool:
+    """Convert a network, compare it with torch, and keep it in `folder`, whatever it takes.
+
+    Args:
+        module: gives `(pooled, *stages)` for `example`.
+        stages: the names of those stages.
+        folder: where it is put.
+        state: as for :func:`convert`.
+        example: a batch of four as the module takes it.
+        given: the same batch as the converted network takes it.
+        made: converts the network.
+        fastest: measures the batch that the converted network in a folder is fastest at.
+
+    Returns:
+        Whether it can be used.
+    """
+    import torch
+
     about: dict[str, Any] = {"stages": list(stages), "torch": metadata.version("torch")}
     try:
         openvino = _openvino()
@@ -166,11 +206,7 @@ def convert(
             expected = [value.numpy() for value in (values if isinstance(values, tuple) else (values,))]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations between torch and openvino are not the user's business
-            # Traced with another batch than it is checked with, so that one that was taken for a constant is found.
-            # (From torch.export it comes out the same, but six times slower.)
-            shape = [-1, 3, how.size, how.size]
-            network = openvino.convert_model(module, example_input=example[:2], input=shape)
-        network = _with_preprocessing(network, how)
+            network = made()
         with new_directory(folder) as building:
             openvino.save_model(network, building / _MODEL, compress_to_fp16=False)
             if state is not None:
@@ -182,7 +218,7 @@ def convert(
             difference = 0.0
             engine = CompiledEngine(building, (POOLED, *(stage + MAP for stage in stages)))
             found = [np.empty((4, value[0].size), dtype=np.float32) for value in expected]
-            engine.start(pixels, range(4), found)
+            engine.start(given, range(4), found)
             engine.finish()
             del engine  # and with it the memory of its requests
             for mine, theirs in zip(found, expected, strict=True):
@@ -190,7 +226,7 @@ def convert(
                 difference = max(difference, float(worst))
             if not difference <= TOLERANCE:
                 raise _Differs(f"its outputs differ from torch's by {difference:.1e} (relative)")
-            about |= {"difference": difference, "batch": _fastest(building, how)}
+            about |= {"difference": difference, "batch": fastest(building)}
             _write_about(building, about)
     except OSError as error:
         log.warning("the compiled network is not kept (%s); torch is used", error)

@@ -1,7 +1,7 @@
 """Engines: what runs the frozen forward pass. One contract, two implementations: OpenVINO (compiled.py) and torch.
 
-An engine takes batches of uint8 pixels and writes its outputs into arrays of the caller, possibly later: several
-batches are under way at a time, so that decoding, copying and computing overlap.
+An engine takes batches of uint8 pixels, or of token numbers, and writes its outputs into arrays of the caller,
+possibly later: several batches are under way at a time, so that decoding, copying and computing overlap.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Engine(ABC):
 
     Args:
         outputs: what is computed: `pooled`, a stage (its mean over positions), or `STAGE:map` (all its values).
-        batch: pictures per batch that this machine computes fastest.
+        batch: pictures per batch (of texts: tokens) that this machine computes fastest.
     """
 
     outputs: tuple[str, ...]
     batch: int
 
     @abstractmethod
-    def start(self, pixels: NDArray[np.uint8], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
-        """Begin computing (B, S, S, 3); `into[k][rows]` receives output k, flattened, by the time of :meth:`finish`."""
+    def start(self, pixels: NDArray[Any], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
+        """Begin computing (B, S, S, 3) or (B, L); by :meth:`finish`, `into[k][rows]` holds output k, flattened."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -80,18 +80,11 @@ class TorchEngine(Engine):
         self._places = [0 if o == POOLED else 1 + stages.index(o.removesuffix(MAP)) for o in outputs]
         self._pending: list[tuple[Any, Sequence[int], Sequence[NDArray[np.float32]]]] = []
 
-    def start(self, pixels: NDArray[np.uint8], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
+    def start(self, pixels: NDArray[Any], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
         """On CUDA at most two batches are under way."""
         torch = self._torch
         with torch.inference_mode():
-            if self.cuda:
-                raw = torch.from_numpy(pixels).pin_memory().to(self.device, non_blocking=True)
-                mean = torch.tensor(self.how.mean, device=self.device) * 255
-                scale = 1 / (255 * torch.tensor(self.how.std, device=self.device))
-                batch = ((raw.float() - mean) * scale).permute(0, 3, 1, 2)  # channels last already
-            else:
-                batch = torch.from_numpy(normalise(pixels, self.how)).to(self.device)
-                batch = batch.contiguous(memory_format=torch.channels_last)
+            batch = self._input(pixels)
             with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.cuda):
                 values = self._module(batch)
             values = values if isinstance(values, tuple) else (values,)
@@ -110,6 +103,17 @@ class TorchEngine(Engine):
                     self._take()
                 return
         self._write(chosen, rows, into)
+
+    def _input(self, pixels: NDArray[Any]) -> Any:
+        """The batch as the network takes it, on its device."""
+        torch = self._torch
+        if self.cuda:
+            raw = torch.from_numpy(pixels).pin_memory().to(self.device, non_blocking=True)
+            mean = torch.tensor(self.how.mean, device=self.device) * 255
+            scale = 1 / (255 * torch.tensor(self.how.std, device=self.device))
+            return ((raw.float() - mean) * scale).permute(0, 3, 1, 2)  # channels last already
+        batch = torch.from_numpy(normalise(pixels, self.how)).to(self.device)
+        return batch.contiguous(memory_format=torch.channels_last)
 
     def _take(self) -> None:
         (arrived, copies), rows, into = self._pending.pop(0)

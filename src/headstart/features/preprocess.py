@@ -13,8 +13,9 @@ from PIL import Image
 
 from headstart import machine, profile
 from headstart.source.card import Preprocessing
-from headstart.target.image import UnreadableImage, extent
-from headstart.target.inputs import Inputs
+from headstart.target.image import extent
+from headstart.target.inputs import Inputs, pictures_in
+from headstart.target.unreadable import Unreadable
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -90,7 +91,7 @@ def decoded(
     Yields:
         (position, pixels (S, S, 3) uint8), or (position, the reason) where an input cannot be read.
     """
-    at_least = needed(how)
+    at_least, pictures = needed(how), pictures_in(inputs)
     if change is None:
 
         def change(image: Image.Image, _: int) -> NDArray[np.uint8]:
@@ -99,8 +100,8 @@ def decoded(
     def one(i: int) -> tuple[int, NDArray[np.uint8] | str]:
         try:
             with profile.phase("decode"):  # busy seconds of this thread, beside the wall time
-                return i, change(inputs.preview(i, at_least), i)
-        except UnreadableImage as error:
+                return i, change(pictures.preview(i, at_least), i)
+        except Unreadable as error:
             return i, str(error)
 
     with ThreadPoolExecutor(threads or machine.cores()) as pool:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from headstart import files, machine
 from headstart.errors import InputError, PredictorError, Problem, RunError, TargetError
 from headstart.features.body import Body, Progress
-from headstart.features.body import restore as restore_body
+from headstart.features.restore import restore as restore_body
 from headstart.predictor.heads import Head, log_softmax
 from headstart.predictor.heads import restore as restore_head
-from headstart.target.inputs import ArrayInputs, Inputs, as_inputs
+from headstart.target.inputs import Inputs, as_inputs
+from headstart.target.modality import MODALITIES, Modality
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "predictor.json"
@@ -60,6 +61,11 @@ class Predictor:
     temperature: float = 1.0
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def modality(self) -> Modality:
+        """What it predicts on: pictures or texts."""
+        return MODALITIES[self.body.modality]
+
     def log_probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, D) vectors of the body to (N, C) log-probabilities."""
         return log_softmax(self.head.logits(vectors) / np.float32(self.temperature))
@@ -68,18 +74,18 @@ class Predictor:
         """Probabilities (N, C) float32, columns in the order of `classes`.
 
         Args:
-            inputs: paths, PIL images, uint8 arrays, or one (N, H, W, C) array.
+            inputs: texts; or paths, PIL images, uint8 arrays, or one (N, H, W, C) array.
             progress: called as `progress(done, total)`.
 
         Raises:
             TargetError: some inputs cannot be read; all of them are named.
         """
-        sequence = as_inputs(inputs)
+        sequence = as_inputs(inputs, self.body.modality)
         probabilities, unreadable = self._forward(sequence, progress)
         if unreadable:
             raise TargetError(
                 [
-                    Problem(f"cannot read {sequence.name(i)}: {why}", "a picture", "leave it out")
+                    Problem(f"cannot read {sequence.name(i)}: {why}", f"a {self.modality.one}", "leave it out")
                     for i, why in unreadable.items()
                 ]
             )
@@ -91,7 +97,7 @@ class Predictor:
 
     def rows(self, inputs: Any, *, top: int = 1, progress: Progress | None = None) -> list[Prediction]:
         """One :class:`Prediction` per input; an input that cannot be read gets a row that says why."""
-        sequence = as_inputs(inputs)
+        sequence = as_inputs(inputs, self.body.modality)
         probabilities, unreadable = self._forward(sequence, progress)
         rows = []
         for i in range(len(sequence)):
@@ -124,29 +130,33 @@ class Predictor:
         tensors = {f"body.{key}": value for key, value in body.tensors().items()}
         tensors |= {f"head.{key}": np.array(value, order="C") for key, value in self.head.arrays().items()}
         data = save(tensors)
+        documents = {name: text.encode("utf-8") for name, text in body.documents().items()}
         description = {
             "format": FORMAT,
             "headstart": machine.versions()["headstart"],
-            "modality": "image",
+            "modality": body.modality,
             "classes": list(self.classes),
             "body": body.spec(),
             "head": {"kind": self.head.kind},
             "temperature": float(self.temperature),
             "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
+            "documents": {name: hashlib.sha256(text).hexdigest() for name, text in documents.items()},
             "versions": machine.versions(),
             "provenance": self.provenance,
         }
         with files.new_directory(Path(folder)) as building:
             files.write_bytes(building / WEIGHTS, data)
+            for name, text in documents.items():
+                files.write_bytes(building / name, text)
             files.write_json(building / DESCRIPTION, description)
             replace(self, body=body)._verify(load(building), check)
 
     def _verify(self, reloaded: Predictor, check: Inputs | None) -> None:
         kept, read = self.body.tensors(), reloaded.body.tensors()
-        if kept.keys() != read.keys() or any(not np.array_equal(kept[k], read[k], equal_nan=True) for k in kept):
+        same = self.body.documents() == reloaded.body.documents() and kept.keys() == read.keys()
+        if not same or any(not np.array_equal(kept[k], read[k], equal_nan=True) for k in kept):
             raise PredictorError("the reloaded weights differ from those in memory; it was not saved. This is a bug.")
-        noise = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
-        for inputs in (ArrayInputs(noise), check):
+        for inputs in (self.modality.made_up(), check):
             if inputs is None or not len(inputs):
                 continue
             mine, theirs = (predictor._forward(inputs, None)[0] for predictor in (self, reloaded))
@@ -189,9 +199,14 @@ def load(folder: str | Path) -> Predictor:
         for key, tensor in load_tensors(data).items():
             part, _, name = key.partition(".")
             parts[part][name] = tensor
+        documents = {name: (folder / name).read_bytes() for name in description.get("documents", {})}
+        for name, text in documents.items():
+            if hashlib.sha256(text).hexdigest() != description["documents"][name]:
+                raise PredictorError(f"{folder / name} is damaged: its SHA-256 is not the one in {DESCRIPTION}")
+        texts = {name: text.decode("utf-8") for name, text in documents.items()}
         return Predictor(
             classes=tuple(description["classes"]),
-            body=restore_body(description["body"], parts["body"], description["weights"]["sha256"]),
+            body=restore_body(description["body"], parts["body"], description["weights"]["sha256"], texts),
             head=restore_head(description["head"]["kind"], parts["head"]),
             temperature=description["temperature"],
             provenance=description["provenance"],

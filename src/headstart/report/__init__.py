@@ -7,10 +7,21 @@ from pathlib import Path
 from headstart.files import write_text
 from headstart.judge.evidence import Evidence
 from headstart.report.page import html, markdown
-from headstart.report.showcase import Showcase, Shown, thumbnail
+from headstart.report.showcase import Showcase, Shown, Telling, beginning, thumbnail
 from headstart.report.words import headline, sentence
 
-__all__ = ["Showcase", "Shown", "headline", "html", "markdown", "sentence", "thumbnail", "write"]
+__all__ = [
+    "Showcase",
+    "Shown",
+    "Telling",
+    "beginning",
+    "headline",
+    "html",
+    "markdown",
+    "sentence",
+    "thumbnail",
+    "write",
+]
 
 
 def write(evidence: Evidence, out: Path, showcase: Showcase | None = None) -> Path:
@@ -22,7 +33,7 @@ def write(evidence: Evidence, out: Path, showcase: Showcase | None = None) -> Pa
     Args:
         evidence: what judge says.
         out: the run directory; it is made if it is missing.
-        showcase: the pictures to show; None: that section is left out.
+        showcase: the examples to show; None: that section is left out.
 
     Returns:
         The path of `report.html`.

@@ -12,6 +12,7 @@ from headstart.judge.evidence import ClassGain, Evidence, LabelValue, Leaderboar
 from headstart.report import words
 from headstart.report.charts import Axis
 from headstart.report.showcase import Showcase
+from headstart.target.modality import MODALITIES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -168,7 +169,7 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
         ),
         "label_sentences": label_sentences(label_rows),
         "showcase": showcase or Showcase(),
-        "findings": findings(evidence.hygiene, evidence.warnings),
+        "findings": findings(evidence.hygiene, evidence.warnings, evidence.target.modality),
         "class_counts": class_counts(evidence.hygiene),
         "cost_sentences": cost_sentences(evidence),
         "machine": [_machine(str(name), value) for name, value in evidence.machine.items()],
@@ -322,57 +323,59 @@ def cost_sentences(evidence: Evidence) -> list[str]:
 _FINDINGS: tuple[tuple[str, str, str, str], ...] = (
     (
         "unreadable",
-        "1 input could not be read as a picture and was left out.",
-        "{} inputs could not be read as pictures and were left out.",
+        "1 input could not be read as a {one} and was left out.",
+        "{n} inputs could not be read as {many} and were left out.",
         ": ",
     ),
     (
         "ignored",
-        "1 file is no picture, or stands in no class folder, and was left out.",
-        "{} files are no pictures, or stand in no class folder, and were left out.",
+        "1 file is no {one}, or stands in no class folder, and was left out.",
+        "{n} files are no {many}, or stand in no class folder, and were left out.",
         ", ",
     ),
     (
         "unlabelled",
         "1 input has no label; it was neither trained on nor judged on.",
-        "{} inputs have no label; they were neither trained on nor judged on.",
+        "{n} inputs have no label; they were neither trained on nor judged on.",
         ", ",
     ),
     (
         "exact_duplicates",
-        "1 picture occurs more than once, byte for byte; one copy of it was kept on each side.",
-        "{} pictures occur more than once, byte for byte; one copy of each was kept on each side.",
+        "1 {one} occurs more than once, byte for byte; one copy of it was kept on each side.",
+        "{n} {many} occur more than once, byte for byte; one copy of each was kept on each side.",
         " = ",
     ),
-    ("near_duplicates", "1 pair of pictures is nearly identical.", "{} pairs of pictures are nearly identical.", " ≈ "),
+    ("near_duplicates", "1 pair of {many} is nearly identical.", "{n} pairs of {many} are nearly identical.", " ≈ "),
     (
         "across_splits",
         "1 pair of copies stands on both sides of the given split, which can flatter the test scores.",
-        "{} pairs of copies stand on both sides of the given split, which can flatter the test scores.",
+        "{n} pairs of copies stand on both sides of the given split, which can flatter the test scores.",
         ", ",
     ),
     (
         "conflicting",
-        "1 picture occurs under different labels; none of its copies was trained on.",
-        "{} pictures occur under different labels; none of their copies was trained on.",
+        "1 {one} occurs under different labels; none of its copies was trained on.",
+        "{n} {many} occur under different labels; none of their copies was trained on.",
         " = ",
     ),
 )
 
 
-def findings(hygiene: dict[str, Any], said: Sequence[str] = ()) -> list[Finding]:
+def findings(hygiene: dict[str, Any], said: Sequence[str] = (), modality: str = "image") -> list[Finding]:
     """What was found about the data, in sentences; what hygiene does not mention is passed over.
 
     Args:
         hygiene: `Hygiene.to_json()`.
         said: warnings that stand elsewhere on the page already.
+        modality: what the examples are.
     """
+    nouns = {"one": MODALITIES[modality].one, "many": MODALITIES[modality].many}
     found = []
     for key, one, many, between in _FINDINGS:
         items = hygiene.get(key) or ()
         if items:
             lines = [item if isinstance(item, str) else between.join(map(str, item)) for item in items[:LISTED]]
-            sentence = one if len(items) == 1 else many.format(words.count(len(items)))
+            sentence = (one if len(items) == 1 else many).format(n=words.count(len(items)), **nouns)
             found.append(Finding(sentence, tuple(lines), len(items) - len(lines)))
     if (hygiene.get("exact_duplicates") or hygiene.get("near_duplicates")) and hygiene.get(
         "duplicates_were"

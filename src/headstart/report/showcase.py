@@ -1,4 +1,4 @@
-"""The pictures a report shows: test examples that transfer put right, and test examples that it put wrong."""
+"""The examples a report shows: those that transfer put right, those that it put wrong, and those in doubt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+_SIDES = ("fixed", "broke", "doubted")
+LONGEST = 280  # characters of a text that are shown
+
+
 @dataclass(frozen=True)
 class Shown:
     """One test example with what both finalists said about it.
@@ -21,7 +25,8 @@ class Shown:
         transfer: the class that the transfer finalist predicted.
         baseline: the class that the baseline finalist predicted.
         transfer_probability: the probability, 0 to 1, that the transfer finalist gave to its prediction.
-        thumbnail: a small JPEG or PNG, see :func:`thumbnail`.
+        thumbnail: of a picture: a small JPEG or PNG, see :func:`thumbnail`.
+        text: of a text: its beginning, see :func:`beginning`.
     """
 
     name: str
@@ -29,7 +34,8 @@ class Shown:
     transfer: str
     baseline: str
     transfer_probability: float
-    thumbnail: bytes
+    thumbnail: bytes = b""
+    text: str = ""
 
     @property
     def data_uri(self) -> str:
@@ -39,17 +45,37 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Telling:
+    """What tells a class of texts apart.
+
+    Args:
+        name: of the class.
+        words: that speak for it most.
+        example: the test text of the class that the shipped model is surest of, where it is right.
+    """
+
+    name: str
+    words: tuple[str, ...] = ()
+    example: str = ""
+
+
+@dataclass(frozen=True)
 class Showcase:
-    """Test examples on which the finalists disagree.
+    """Test examples on which the finalists disagree, and training examples whose labels are in doubt.
 
     Args:
         fixed: transfer is right, the baseline wrong.
         broke: transfer is wrong, the baseline right.
+        doubted: training examples whose label the transfer finalist confidently disagrees with, though it was not
+            trained on them; `truth` is the label as it was given.
+        telling: of texts: what tells each class apart.
         credit: who made the pictures and under which licence, where that must be said.
     """
 
     fixed: list[Shown] = field(default_factory=list)
     broke: list[Shown] = field(default_factory=list)
+    doubted: list[Shown] = field(default_factory=list)
+    telling: list[Telling] = field(default_factory=list)
     credit: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -59,9 +85,9 @@ class Showcase:
                 {**asdict(shown), "thumbnail": base64.b64encode(shown.thumbnail).decode("ascii")}
                 for shown in getattr(self, side)
             ]
-            for side in ("fixed", "broke")
+            for side in _SIDES
         }
-        return {**sides, "credit": self.credit}
+        return {**sides, "telling": [asdict(item) for item in self.telling], "credit": self.credit}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Showcase:
@@ -73,11 +99,25 @@ class Showcase:
         read = {
             side: [
                 Shown(**{**shown, "thumbnail": base64.b64decode(shown["thumbnail"], validate=True)})
-                for shown in document[side]
+                for shown in document.get(side, [])
             ]
-            for side in ("fixed", "broke")
+            for side in _SIDES
         }
-        return cls(**read, credit=document["credit"])
+        telling = [Telling(**{**item, "words": tuple(item["words"])}) for item in document.get("telling", [])]
+        return cls(**read, telling=telling, credit=document["credit"])
+
+
+def beginning(text: str, longest: int = LONGEST) -> str:
+    """The beginning of a text on one line, cut between words where there are any.
+
+    >>> beginning("one two  three", 9)
+    'one two …'
+    """
+    line = " ".join(text.split())
+    if len(line) <= longest:
+        return line
+    head = line[: longest - 1]
+    return f"{head.rsplit(' ', 1)[0] if ' ' in head else head} …"
 
 
 def thumbnail(image: Image.Image, size: int = 112) -> bytes:

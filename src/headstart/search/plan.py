@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean, median
 from typing import Any
 
@@ -69,11 +69,13 @@ class Setting:
         return self.spec("", "search", 0).setting
 
 
-def settings(cards: Sequence[SourceCard], strategies: Sequence[type[Any]]) -> list[Setting]:
-    """Every source with every strategy that it can serve, with all of the strategy's settings."""
+def settings(cards: Sequence[SourceCard], strategies: Sequence[type[Any]], modality: str = "image") -> list[Setting]:
+    """Every source of a modality with every strategy that it can serve, with all of the strategy's settings."""
+    cards = [card if card.modality else replace(card, modality=modality) for card in cards]
     return [
         Setting(card, strategy, rank)
         for card in cards
+        if card.modality == modality
         for kind in strategies
         if not kind.needs.lacking(card)
         for rank, strategy in enumerate(kind.grid(card))
@@ -121,6 +123,7 @@ class Plan:
         seeds: final trials of each side.
         folds: validation folds there are (1 when the user gave a validation split).
         label_value: whether to ask what fewer labels would have given.
+        rate: operations per second to count with before any were measured; None: see :class:`Speed`.
     """
 
     def __init__(
@@ -136,11 +139,13 @@ class Plan:
         seeds: int = SEEDS,
         folds: int = FOLDS,
         label_value: bool = True,
+        rate: float | None = None,
     ) -> None:
         self.episode, self.settings = episode, list(settings)
         self.examples, self.training, self.sealed, self.classes = examples, training, sealed, classes
         self.fitted = examples if folds == 1 else round(examples * (folds - 1) / folds)  # by a search trial
         self.trials, self.seeds, self.folds, self.label_value = trials, seeds, folds, label_value
+        self.rate = rate
 
     def ask(
         self, results: Sequence[Result], scores: dict[str, float], left: float, *, closed: bool = False
@@ -307,7 +312,7 @@ class Plan:
     # -- seconds --------------------------------------------------------------------------------------------------
 
     def _speed(self, results: Sequence[Result]) -> Speed:
-        return Speed(results if self.trials is None else (), self.settings)
+        return Speed(results if self.trials is None else (), self.settings, self.rate)
 
     def _predict(
         self,
@@ -357,13 +362,15 @@ class Speed:
     Args:
         results: whatever was run.
         settings: by which the results are understood.
+        rate: operations per second to count with before any were measured; None: those of a picture network.
     """
 
-    def __init__(self, results: Sequence[Result], settings: Sequence[Setting]) -> None:
+    def __init__(self, results: Sequence[Result], settings: Sequence[Setting], rate: float | None = None) -> None:
         operations = sum(r.computed * r.flops for r in results if r.computed >= 16)
         seconds = sum(r.compute_seconds for r in results if r.computed >= 16 and r.flops)
         # Before anything was measured: what a laptop core does in a compiled depthwise network, decoding included.
-        self.rate = operations / seconds if seconds > 0 and operations > 0 else 4e10 * machine.cores()
+        usual = rate or 4e10 * machine.cores()
+        self.rate = operations / seconds if seconds > 0 and operations > 0 else usual
         self._ratios: dict[str, list[float]] = {}
         known = {setting.key: setting for setting in settings}
         for result in results:

@@ -20,6 +20,7 @@ from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget, format_seconds
 from headstart.errors import HeadstartError, Problem, RunError
+from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
@@ -29,14 +30,16 @@ from headstart.search.ledger import NAME as LEDGER
 from headstart.search.listener import Listener
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Setting, Speed, settings
 from headstart.strategy import Bench
+from headstart.target.inputs import TextInputs
 from headstart.target.target import Episode, Target
 from headstart.target.view import FOLDS
 from headstart.trial import Result, Spec, encode, execute
 
 EVIDENCE, MODEL = "evidence.json", "model"
-BUNDLED = tuple(sources.BUNDLED)
 SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
+CHARACTERS = 4.0  # in a token, about
+SAMPLED = 200  # texts whose lengths stand for those of all
 FEATURE_SHARE = 0.4  # of the budget, for the cheapest source's features of all examples
 
 
@@ -62,31 +65,51 @@ class Options:
     device: str = "cpu"
     command: str = ""
 
-    def settings(self) -> list[Setting]:
-        """Everything that may be tried.
+    def check(self) -> None:
+        """Find out what is wrong with the names before the data is read.
 
         Raises:
             SourceError: a source is unknown.
             OptionError: a strategy is unknown, or nothing is left to compare.
         """
-        cards = sources.cards(self.sources or BUNDLED)
+        named = [card.modality for card in sources.cards(self.sources) if card.modality]
+        self.settings(named[0] if named else "image")
+
+    def settings(self, modality: str = "image") -> list[Setting]:
+        """Everything that may be tried on a target.
+
+        Args:
+            modality: what the target's examples are made of.
+
+        Raises:
+            SourceError: a source is unknown.
+            OptionError: a strategy is unknown, or nothing is left to compare.
+        """
+        cards = named = sources.cards(self.sources or sources.bundled_names(modality))
         kinds, _ = self._kinds()
         scratch = ["scratch"]
         if any(kind.side == "baseline" and kind.needs.gradients for kind in kinds):
             # Only now, because telling the size of a network can take an import of torch.
-            scratch.append("scratch:small_cnn")
+            scratch.append(sources.SMALL[modality])
             # The fairest baseline of all: the same architecture as the cheapest source, from random weights.
-            if twins := [card for card in cards if card.name.startswith(("bundled:", "timm:"))]:
+            # Not for texts: a transformer without pretraining learns nothing from so few, and takes an hour over it.
+            twins = [c for c in cards if c.name.startswith(("bundled:", "timm:")) and c.modality == modality == "image"]
+            if twins:
                 cheapest = min(twins, key=lambda card: card.flops)
                 scratch.append(f"scratch:{cheapest.architecture.partition('.')[0]}")
         cards = list({card.name: card for card in [*cards, *sources.cards(scratch)]}.values())
-        chosen = settings(cards, kinds)
+        chosen = settings(cards, kinds, modality)
         if not any(s.side == "transfer" for s in chosen):
-            why = "; ".join(kind.needs.lacking(cards[0]) for kind in kinds if kind.side == "transfer")
+            able = [card for card in named if card.modality == modality]
+            why = "; ".join(
+                kind.needs.lacking(able[0]) if able else f"it takes {named[0].modality}, and the target is {modality}"
+                for kind in kinds
+                if kind.side == "transfer"
+            )
             raise RunError(
                 Problem(
-                    f"nothing can be transferred from {cards[0].name}: {why}",
-                    "a pretrained source",
+                    f"nothing can be transferred from {(able or named)[0].name}: {why}",
+                    f"a pretrained source for {modality}" if not able else "a pretrained source",
                     "headstart sources",
                 )
             )
@@ -169,7 +192,7 @@ def run(target: Target, folder: Path, options: Options, listener: Listener | Non
 class _Runner:
     def __init__(self, target: Target, folder: Path, options: Options, listener: Listener) -> None:
         self.target, self.folder, self.options, self.listener = target, folder, options, listener
-        self.settings = options.settings()
+        self.settings = options.settings(target.modality)
         self.partial = ""
         self.cpu = time.process_time()
 
@@ -227,7 +250,7 @@ class _Runner:
                 metric=target.metric,
                 episodes=[{"name": e.name, "n_train": len(e.view), "n_test": len(e.seal)} for e in target.episodes],
                 hygiene=target.hygiene.to_json(),
-                warnings=[why] if (why := options.left_out()) else [],
+                warnings=[*([why] if (why := options.left_out()) else []), *self._longer()],
                 sources=list(dict.fromkeys(s.card.name for s in self.settings)),
                 budget=str(options.budget),
                 seed=options.seed,
@@ -249,6 +272,45 @@ class _Runner:
         if self.ledger.results:
             self.listener.resumed(len(self.ledger.results))
 
+    def _rate(self) -> float | None:
+        """Operations per second to count with before any were measured; None: the plan's own.
+
+        Cards give those for a text of a usual length, and this target's may be longer. The dense layers of encoders run
+        twice as fast as the depthwise ones that the plan counts with.
+        """
+        inputs = self.target.everything.examples.inputs
+        if not isinstance(inputs, TextInputs):
+            return None
+        sample = np.random.default_rng(0).permutation(len(inputs))[:SAMPLED].tolist()
+        tokens = sum(len(inputs.text(i)) for i in sample) / max(1, len(sample)) / CHARACTERS
+        return 8e10 * machine.cores() * sources.Tokens.TYPICAL / max(8.0, tokens)
+
+    def _longer(self) -> list[str]:
+        """Which sources read texts of this target in parts, or not to their end, in words."""
+        said: list[str] = []
+        cards = {s.card.name: s.card for s in self.settings if isinstance(s.card.preprocessing, sources.Tokens)}
+        if self.target.modality != "text":
+            return said
+        parts = [self.target.everything.examples.inputs]
+        if self.target.split != "cross-fit":
+            parts.append(self.target.episodes[0].seal.inputs)
+        for card in cards.values():
+            how = card.preprocessing
+            assert isinstance(how, sources.Tokens)
+            source = sources.find(card.name)
+            # A vocabulary that is not there yet: words are counted as such.
+            document = fit_words((), how.vocabulary) if how.vocabulary else tokenizer_of(source)
+            count = sum(longer(card, document, part) for part in parts)
+            if count:
+                are = "1 text is" if count == 1 else f"{count:,} texts are"
+                end = (
+                    "read in windows, whose vectors are averaged, weighted by their tokens"
+                    if how.windows
+                    else "read only so far"
+                )
+                said.append(f"{are} longer than the {how.length:,} tokens that {card.short} reads at once: {end}.")
+        return said
+
     def _limited(self) -> list[Episode]:
         """The episodes, cut down to what the budget can compute features for."""
         seconds = self.options.budget.seconds
@@ -257,7 +319,7 @@ class _Runner:
         if event is None:
             transfer = [s.card for s in self.settings if s.side == "transfer"]
             cheapest = min(card.flops for card in transfer)
-            able = int(FEATURE_SHARE * (seconds or float("1e12")) * Speed((), ()).rate / cheapest)
+            able = int(FEATURE_SHARE * (seconds or float("1e12")) * Speed((), (), self._rate()).rate / cheapest)
             total = len(episodes[0].view) + len(episodes[0].seal)
             if seconds is None or total <= able or self.target.split == "cross-fit":
                 return episodes
@@ -298,6 +360,7 @@ class _Runner:
             seeds=1 if cross else SEEDS,
             folds=FOLDS if view.validation is None else 1,
             label_value=not cross,
+            rate=self._rate(),
         )
 
     def _results(self, episode: Episode) -> tuple[list[Result], dict[str, float]]:

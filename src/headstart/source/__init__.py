@@ -5,15 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from headstart.errors import Problem, SourceError, unknown
+from headstart.source import bundled as _bundled
 from headstart.source.bundled import CARDS as BUNDLED
-from headstart.source.bundled import BundledSource
-from headstart.source.card import Preprocessing, Source, SourceCard
-from headstart.source.scratch import NothingSource, ScratchSource
+from headstart.source.card import Preprocessing, Source, SourceCard, TextSource, Tokens
+from headstart.source.scratch import SMALL, NothingSource, ScratchSource
 
-__all__ = ["BUNDLED", "Preprocessing", "Source", "SourceCard", "cards", "find", "register"]
+__all__ = [
+    "BUNDLED",
+    "SMALL",
+    "Preprocessing",
+    "Source",
+    "SourceCard",
+    "TextSource",
+    "Tokens",
+    "bundled_names",
+    "cards",
+    "find",
+    "register",
+]
 
 _KINDS = ("bundled", "scratch", "timm")
 _REGISTERED: dict[str, Callable[[str], Source]] = {}
+
+
+def bundled_names(modality: str) -> tuple[str, ...]:
+    """The names of the bundled sources that take `modality`.
+
+    >>> bundled_names("text")
+    ('bundled:minilm_l6',)
+    """
+    return tuple(name for name, card in BUNDLED.items() if card.modality == modality)
 
 
 def register(kind: str, make: Callable[[str], Source] | None) -> Callable[[str], Source] | None:
@@ -57,14 +78,14 @@ def find(name: str) -> Source:
     if name == "scratch":
         return NothingSource()
     if f"bundled:{name}" in BUNDLED:
-        return BundledSource(f"bundled:{name}")
+        return _bundled.find(f"bundled:{name}")
     if not rest:
         known = [key.partition(":")[2] for key in BUNDLED]
         raise SourceError(unknown("source", name, [*known, "scratch", "timm:NAME"], next="headstart sources"))
     if kind == "bundled":
         if name not in BUNDLED:
             raise SourceError(unknown("source", name, BUNDLED, next="headstart sources"))
-        return BundledSource(name)
+        return _bundled.find(name)
     if kind == "scratch":
         return ScratchSource(rest)
     if kind == "timm":

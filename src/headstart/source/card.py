@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,12 +43,44 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """How a text becomes a network's input: as token numbers, padded with 0.
+
+    Args:
+        length: tokens the network reads at once, special ones included.
+        windows: a longer text is read in windows of that length, whose vectors are averaged, weighted by their tokens;
+            False: the rest is not read.
+        normalise: the vector is scaled to length 1.
+        vocabulary: 0: the tokenizer comes with the source; else it is fitted on the training texts, and knows so many
+            words at most.
+    """
+
+    length: int
+    windows: bool = True
+    normalise: bool = False
+    vocabulary: int = 0
+
+    TYPICAL: ClassVar[int] = 32
+    """Tokens of a text for which a card's operations are given."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; :meth:`from_json` gives it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Tokens:
+        """The inverse of :meth:`to_json`."""
+        return cls(**document)
+
+
+@dataclass(frozen=True)
 class Stage:
     """A place where the forward pass can be cut in two.
 
     Args:
         name: of the network's child that ends here, such as `blocks.5`.
-        shape: of the values there, without the batch: (C, H, W), or (L, C) for tokens.
+        shape: of the values there, without the batch: (C, H, W), or (L, C) for tokens; (D,) where only their mean over
+            a text is offered.
         flops: floating-point operations of the forward pass after it.
     """
 
@@ -63,15 +95,16 @@ class SourceCard:
 
     Args:
         name: the full name, such as `bundled:efficientnet_lite0`; what ledgers and evidence call it.
-        modality: `image`.
+        modality: what it takes: `image`, `text`, or "" for anything (it has no network).
         architecture: the name under which `headstart.source.architecture.build` makes the network; "" for none.
         pretraining: what it was trained on; "" when it was not (scratch).
         licence: of the weights.
         origin: where the weights are (a package, a file, a hub name).
-        preprocessing: how pictures become inputs; None where the source takes none.
+        preprocessing: how pictures or texts become inputs; None where the source takes none.
         parameters: number of parameters of the backbone, without a classification head.
         features: width D of the pooled features.
-        flops: floating-point operations of one forward pass on one example (a multiply-add counts as two).
+        flops: floating-point operations of one forward pass on one example (a multiply-add counts as two); on texts
+            of `Tokens.TYPICAL` tokens.
         bytes: size of the weights on disk.
         stages: where the forward pass can be cut, from input to output; none where that is not known.
     """
@@ -82,7 +115,7 @@ class SourceCard:
     pretraining: str
     licence: str
     origin: str
-    preprocessing: Preprocessing | None
+    preprocessing: Preprocessing | Tokens | None
     parameters: int
     features: int
     flops: float
@@ -119,4 +152,13 @@ class Source(Protocol):
         That is: `forward_features`, `forward_head(x, pre_logits=True)`, `get_classifier`, `reset_classifier(n)`,
         `group_matcher()` and `num_features`. `seed` initialises what is not pretrained.
         """
+        ...
+
+
+@runtime_checkable
+class TextSource(Source, Protocol):
+    """A source for texts that comes with a tokenizer."""
+
+    def tokenizer(self) -> str:
+        """The tokenizer as the `tokenizers` package writes it (JSON); its token 0 is padding."""
         ...

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from headstart.source.bundled import CARDS
-from headstart.source.card import Preprocessing, SourceCard
+from headstart.source.card import Preprocessing, SourceCard, Tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,9 +16,18 @@ SMALL_CNN_PREPROCESSING = Preprocessing(size=64, squash=True, interpolation="bil
 SMALL_CNN_MEASURED = (219_096, 192, 65_028_096.0)
 """Parameters, width and operations of `small_cnn` at 64 x 64, as `architecture.measure` finds them."""
 
+TEXT_CNN = "text_cnn"
+TEXT_CNN_WORDS = 8_192
+TEXT_CNN_PREPROCESSING = Tokens(length=1_024, windows=False, vocabulary=TEXT_CNN_WORDS)
+TEXT_CNN_MEASURED = (1_202_476, 300, 9_830_400.0)
+"""Parameters, width and operations of `text_cnn` on texts of 32 words."""
+
+SMALL = {"image": f"scratch:{SMALL_CNN}", "text": f"scratch:{TEXT_CNN}"}
+"""The small network that is trained from random weights in every run, by modality."""
+
 NOTHING = SourceCard(
     name="scratch",
-    modality="image",
+    modality="",
     architecture="",
     pretraining="",
     licence="",
@@ -65,6 +74,7 @@ class ScratchSource:
     def card(self) -> SourceCard:
         """Its card; sizes and operations of networks that are not in every run are measured on the network itself."""
         # Measuring imports torch, and its compiler, which takes seconds: what every run begins with is written down.
+        preprocessing: Preprocessing | Tokens | None
         twin = next((card for card in CARDS.values() if card.architecture == self.architecture), None)
         if twin is not None:
             preprocessing = twin.preprocessing
@@ -72,6 +82,9 @@ class ScratchSource:
         elif self.architecture == SMALL_CNN:
             preprocessing = SMALL_CNN_PREPROCESSING
             parameters, features, flops = SMALL_CNN_MEASURED
+        elif self.architecture == TEXT_CNN:
+            preprocessing = TEXT_CNN_PREPROCESSING
+            parameters, features, flops = TEXT_CNN_MEASURED
         else:
             from headstart.source import architecture
 
@@ -79,7 +92,7 @@ class ScratchSource:
             parameters, features, flops = architecture.measure(self.architecture, preprocessing.size)
         return SourceCard(
             name=f"scratch:{self.architecture}",
-            modality="image",
+            modality="text" if isinstance(preprocessing, Tokens) else "image",
             architecture=self.architecture,
             pretraining="",
             licence="",

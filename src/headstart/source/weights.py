@@ -61,7 +61,7 @@ def load(module: nn.Module, state: StateDict, what: str, *, without: tuple[str, 
         WeightsError: a key is missing, left over, or of another shape; all of them are listed.
     """
     wanted = module.state_dict()
-    given = {key: value for key, value in state.items() if not any(key.startswith(f"{p}.") for p in without)}
+    given = {key: value for key, value in state.items() if not any(f"{key}.".startswith(f"{p}.") for p in without)}
     problems = [Problem(f"{what}: no weights for {key}") for key in wanted if key not in given]
     problems += [Problem(f"{what}: no place for {key}") for key in given if key not in wanted]
     problems += [

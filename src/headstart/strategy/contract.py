@@ -44,7 +44,7 @@ class Needs:
 
     def lacking(self, card: SourceCard) -> str:
         """Why `card` cannot serve, in words; "" when it can."""
-        if card.modality not in self.modalities:
+        if card.modality and card.modality not in self.modalities:
             return f"needs {' or '.join(self.modalities)}, and {card.name} is {card.modality}"
         if self.network and card.preprocessing is None:
             return f"needs a network, and {card.name} has none"

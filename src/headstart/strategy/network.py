@@ -14,13 +14,15 @@ from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Augmentation, CutBody, NetworkBody, View
 from headstart.features.engine import MAP
+from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
 from headstart.predictor import LinearHead, Predictor
 from headstart.source import cuts
-from headstart.source.card import Preprocessing, Source
+from headstart.source.card import Preprocessing, Source, Tokens
 from headstart.strategy.contract import Bench
+from headstart.target.inputs import texts_in
 from headstart.target.split import holdout
 from headstart.target.view import Examples, TrainView
-from headstart.train import Batches, Classification, CutValues, Pictures, Plan, Trainable, train
+from headstart.train import Batches, Classification, CutValues, Pictures, Plan, Texts, Trainable, train
 
 STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
 STOPPING_MINIMUM = 40  # below this many examples nothing is held out, and all epochs are run
@@ -65,6 +67,7 @@ class Recipe:
         trainable: what is trained.
         augmentation: of the training pictures.
         smoothing: of the labels.
+        drop: share of the words of training texts that are left out.
         batch: examples per batch.
         stop_early: hold a stratified part of the view out, and keep the weights of the epoch with the smallest mean
             cross-entropy on it; else everything is trained on, for all epochs.
@@ -76,6 +79,7 @@ class Recipe:
     smoothing: float
     batch: int
     stop_early: bool
+    drop: float = 0.0
 
     def divide(self, view: TrainView) -> tuple[Examples, Examples | None]:
         """What is trained on, and what is held out for early stopping."""
@@ -90,7 +94,7 @@ def fit(
     view: TrainView,
     recipe: Recipe,
     *,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | Tokens,
     budget: Budget,
     bench: Bench,
     words: str,
@@ -102,7 +106,7 @@ def fit(
         source: gives the trunk.
         view: what may be learned from.
         recipe: how; everything random follows from its plan's seed.
-        preprocessing: how pictures become inputs.
+        preprocessing: how pictures or texts become inputs.
         budget: of this trial.
         bench: device, checkpoint, progress.
         words: what the progress display says.
@@ -114,14 +118,31 @@ def fit(
         module = Classifier(source.module(seed), card.features, len(view.classes))
     module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     fitted, held = recipe.divide(view)
-    kind = {"batch": recipe.batch, "device": bench.device}
-    pictures = Pictures(fitted, preprocessing, recipe.augmentation, **kind)  # type: ignore[arg-type]
-    stopping = None if held is None else Pictures(held, preprocessing, **kind)  # type: ignore[arg-type]
-    head, training = _learn(module, pictures, stopping, recipe, start, budget, bench, words)
-    body = NetworkBody(
-        module.trunk, card.architecture, preprocessing, card.features, device=bench.device, stages=card.stages
-    )
+    kind: dict[str, Any] = {"batch": recipe.batch, "device": bench.device}
+    kept: dict[str, Any] = {"device": bench.device, "stages": card.stages}
+    batches: Batches
+    stopping: Batches | None
+    body: NetworkBody
+    if isinstance(preprocessing, Tokens):
+        document = _tokenizer(source, fitted, preprocessing)
+        reader = Words(document, preprocessing)
+        batches = Texts(fitted, reader, recipe.drop, **kind)
+        stopping = None if held is None else Texts(held, reader, **kind)
+        body = TextBody(module.trunk, card.architecture, preprocessing, document, card.features, **kept)
+    else:
+        batches = Pictures(fitted, preprocessing, recipe.augmentation, **kind)
+        stopping = None if held is None else Pictures(held, preprocessing, **kind)
+        body = NetworkBody(module.trunk, card.architecture, preprocessing, card.features, **kept)
+    head, training = _learn(module, batches, stopping, recipe, start, budget, bench, words)
     return Predictor(view.classes, body, head, provenance={"training": training})
+
+
+def _tokenizer(source: Source, examples: Examples, how: Tokens) -> str:
+    """The source's tokenizer, or one of the words of the examples."""
+    if not how.vocabulary:
+        return tokenizer_of(source)
+    inputs = texts_in(examples.inputs)
+    return fit_words((inputs.text(i) for i in range(len(inputs))), how.vocabulary)
 
 
 def fit_tail(
@@ -153,7 +174,7 @@ def fit_tail(
         TrialError: the network cannot be cut there, or the values of one view do not fit into memory.
     """
     card, seed, output = source.card, recipe.plan.seed, cut + MAP
-    assert card.preprocessing is not None
+    assert isinstance(card.preprocessing, Preprocessing)
     shape = next(stage.shape for stage in card.stages if stage.name == cut)
     views = min(views, int(CUT_BYTES // max(1, len(view) * int(np.prod(shape)) * 2)) - 1)
     if views < 0:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import OptionError, Problem, TargetError
-from headstart.target.hygiene import Hygiene, Progress, Records, examine, near_duplicates
+from headstart.target.hygiene import Hygiene, Progress
+from headstart.target.modality import Looked, modality_of
 from headstart.target.raw import Raw, Side, listed
 from headstart.target.seal import Seal
 from headstart.target.split import folds, holdout
@@ -47,7 +48,8 @@ def assemble(raw: Raw, *, test_fraction: float, seed: int, progress: Progress | 
     """
     if not 0 < test_fraction < 1:
         raise OptionError(Problem(f"a test fraction of {test_fraction}", "a number between 0 and 1, such as 0.25"))
-    records = examine(raw.inputs, threads=min(8, os.cpu_count() or 1), progress=progress)
+    modality = modality_of(raw.inputs)
+    records = modality.examine(raw.inputs, threads=min(8, os.cpu_count() or 1), progress=progress)
     found = _Found(raw, records)
     classes = sort_classes({label for label in raw.labels if label is not None})
     _refuse(raw, found, classes)
@@ -91,7 +93,7 @@ def assemble(raw: Raw, *, test_fraction: float, seed: int, progress: Progress | 
         for name, code in codes.items()
     }
     hygiene = found.hygiene(counts, imbalance, split)
-    return Target(raw.name, "image", classes, metric, split, episodes, everything, hygiene)
+    return Target(raw.name, modality.name, classes, metric, split, episodes, everything, hygiene)
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -129,8 +131,8 @@ def _cross_fit(whole: TrainView, seed: int) -> tuple[Episode, ...]:
 class _Found:
     """What the records say about the data: which inputs are kept, and which are copies of one another."""
 
-    def __init__(self, raw: Raw, records: Records) -> None:
-        self.raw, self.records = raw, records
+    def __init__(self, raw: Raw, records: Looked) -> None:
+        self.raw, self.records, self.modality = raw, records, modality_of(raw.inputs)
         readable = [i for i in range(len(records)) if i not in records.errors]
         usable = [i for i in readable if raw.labels[i] is not None]
         self.unlabelled = [i for i, label in enumerate(raw.labels) if label is None]
@@ -141,7 +143,8 @@ class _Found:
             copies[records.digests[i]].append(i)
         self.copies = [same for same in copies.values() if len(same) > 1]
         self.conflicting = [same for same in self.copies if len({raw.labels[i] for i in same}) > 1]
-        self.near, self.searched = near_duplicates(records, np.array([label is not None for label in raw.labels]))
+        labelled = np.array([label is not None for label in raw.labels])
+        self.near, self.searched = self.modality.near_duplicates(records, labelled)
 
         left_out = {i for same in self.conflicting for i in same if self.side(i) != "test"}
         seen: set[tuple[str, Side, str | None]] = set()
@@ -200,7 +203,7 @@ class _Found:
         name = self.raw.inputs.name
         across = tuple((name(a), name(b), kind) for a, b, kind in self.across())
         unreadable = self.unreadable()
-        said = list(self.raw.warnings)
+        said = [*self.raw.warnings, *self.records.notes()]
         if unreadable:
             reasons = listed([f"{who} {why}" for who, why in unreadable], 3)
             said.append(f"{_count(len(unreadable), 'input')} could not be read: {reasons}.")
@@ -209,7 +212,7 @@ class _Found:
         if self.conflicting:
             total = sum(len(same) for same in self.conflicting)
             said.append(
-                f"{_count(len(self.conflicting), 'picture')} under different labels: "
+                f"{_count(len(self.conflicting), self.modality.one)} under different labels: "
                 f"none of the {total} copies is trained on. Correct the labels."
             )
         if self.repeated:
@@ -222,7 +225,7 @@ class _Found:
         elif self.near:
             said.append(f"{_count(len(self.near), 'pair')} of near-duplicates: kept on one side of every split.")
         if not self.searched:
-            said.append("The pictures are so alike that the search for near-duplicates was ended early.")
+            said.append(f"The {self.modality.many} are so alike that the search for near-duplicates was ended early.")
         if leaking := self._groups_across():
             said.append(f"{_count(len(leaking), 'group')} across the given split: {listed(leaking)}.")
         if imbalance >= IMBALANCED:
@@ -271,8 +274,8 @@ def _refuse(raw: Raw, found: _Found, classes: tuple[str, ...]) -> None:
     if len(found.records.errors) == len(found.records):
         raise TargetError(
             Problem(
-                f"none of the {len(found.records)} pictures of {raw.name} can be read ({reasons})",
-                "JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF pictures",
+                f"none of the {len(found.records)} {found.modality.many} of {raw.name} can be read ({reasons})",
+                found.modality.kinds,
                 "open one of them in a viewer, and convert them if they are of another kind",
             )
         )

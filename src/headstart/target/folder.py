@@ -1,27 +1,34 @@
-"""Folders of pictures: `root/class/*`, or `root/{train,val,test}/class/*`."""
+"""Folders of pictures or of texts: `root/class/*`, or `root/{train,val,test}/class/*`."""
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from headstart.errors import OptionError, Problem, TargetError
-from headstart.target.image import SUFFIXES, UNSUPPORTED_SUFFIXES
 from headstart.target.inputs import PathInputs
+from headstart.target.modality import IMAGE, MODALITIES, Modality
 from headstart.target.raw import SIDES, Columns, Raw, Side, as_label, as_sides, listed
+from headstart.target.table import TABLES, read_tables
 
 UNLABELLED = ("unlabelled", "unlabeled")
-"""A folder of this name beside the parts of a split holds pictures without labels."""
+"""A folder of this name beside the parts of a split holds examples without labels."""
+
+LOOK_AT = 1_000
+"""So many files are looked at to find out whether a folder holds pictures or texts."""
 
 _JUNK = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
 
 class _Walk:
-    """Collects pictures under folders, and says what it could not use."""
+    """Collects files of one modality under folders, and says what it could not use."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.modality: Modality = IMAGE
         self.paths: list[str] = []
         self.labels: list[str | None] = []
         self.words: list[str] = []
@@ -54,23 +61,39 @@ class _Walk:
                 yield entry.path
 
     def add(self, folder: str, label: str | None, word: str) -> int:
-        """Take all pictures under a folder; returns how many there are."""
-        root = os.stat(self.root)
+        """Take all files of the modality under a folder; returns how many there are."""
         before = len(self.paths)
-        for path in self.files(folder, {(root.st_dev, root.st_ino)}):
+        for path in self.files(folder, self.seen()):
             self.add_file(path, label, word)
         return len(self.paths) - before
 
+    def seen(self) -> set[tuple[int, int]]:
+        """What :meth:`files` must not enter again: the root."""
+        root = os.stat(self.root)
+        return {(root.st_dev, root.st_ino)}
+
+    def settle(self, folders: list[os.DirEntry[str]]) -> None:
+        """Find out what there is most of, pictures or texts: the first files of every folder tell."""
+        found: Counter[str] = Counter()
+        unreadable = list(self.unreadable)
+        for folder in folders:
+            for path in itertools.islice(self.files(folder.path, self.seen()), max(20, LOOK_AT // len(folders))):
+                suffix = os.path.splitext(path)[1].lower()
+                found.update(m.name for m in MODALITIES.values() if suffix in m.suffixes | m.unsupported)
+        self.unreadable = unreadable  # the walk itself will say so
+        if found:
+            self.modality = MODALITIES[found.most_common(1)[0][0]]
+
     def add_file(self, path: str, label: str | None, word: str) -> None:
-        """Take one file, if it is a picture."""
+        """Take one file, if it is of the modality."""
         suffix = os.path.splitext(path)[1].lower()
-        if suffix in SUFFIXES:
+        if suffix in self.modality.suffixes:
             self.paths.append(path)
             self.labels.append(label)
             self.words.append(word)
-        elif suffix in UNSUPPORTED_SUFFIXES:
-            kind = suffix[1:].upper()
-            self.unreadable.append((self.name(path), f"is {kind}, which is not supported (convert it to JPEG or PNG)"))
+        elif suffix in self.modality.unsupported:
+            why = f"is {suffix[1:].upper()}, which is not supported ({self.modality.convert})"
+            self.unreadable.append((self.name(path), why))
         else:
             self.ignored.append(self.name(path))
 
@@ -85,10 +108,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def read_folder(root: Path, columns: Columns) -> Raw:
     """Read `root/class/*` or `root/{train,val|valid|validation,test}/class/*`; class folders may be nested.
 
+    A folder without class folders, with tables called `train.csv` and `test.csv` (or as the parts of a split are
+    called otherwise, and of the other kinds of tables), is a table with a given split.
+
     Raises:
-        TargetError: there are no pictures, no class folders, or the parts of the split have different classes.
+        TargetError: there are no pictures or texts, no class folders, or the parts of the split have different classes.
         OptionError: a column was named; folders have none.
     """
+    if tables := _tables(root):
+        return read_tables(tables, columns)
     named = {key: value for key, value in vars(columns).items() if value is not None}
     if named:
         options = ", ".join(f"{key} {value!r}" for key, value in named.items())
@@ -106,6 +134,7 @@ def read_folder(root: Path, columns: Columns) -> Raw:
     folders = [entry for entry in entries if _is_folder(entry)]
     files = [entry for entry in entries if not _is_folder(entry)]
 
+    walk.settle(folders)
     parts = _parts(walk, folders)
     warnings: tuple[str, ...] = ()
     sides: list[Side] | None = None
@@ -114,7 +143,7 @@ def read_folder(root: Path, columns: Columns) -> Raw:
             walk.add(folder.path, as_label(folder.name), "train")
     else:
         warnings = _read_parts(walk, root, parts, folders)
-    loose = [entry.path for entry in files if os.path.splitext(entry.name)[1].lower() in SUFFIXES]
+    loose = [entry.path for entry in files if os.path.splitext(entry.name)[1].lower() in walk.modality.suffixes]
     walk.ignored.extend(walk.name(entry.path) for entry in files)
     _refuse_empty(walk, root, folders, loose)
     if parts is None:
@@ -123,16 +152,33 @@ def read_folder(root: Path, columns: Columns) -> Raw:
         sides, said = as_sides(walk.words, walk.labels, str(root))
         warnings += said
     if loose:
-        warnings += (f"{len(loose)} pictures lie beside the class folders and were ignored.",)
+        warnings += (f"{len(loose)} {walk.modality.many} lie beside the class folders and were ignored.",)
     return Raw(
         root.resolve().name,
-        PathInputs(walk.paths, root),
+        walk.modality.files(walk.paths, root),
         walk.labels,
         sides,
         unreadable=tuple(dict.fromkeys(walk.unreadable)),
         ignored=tuple(sorted(walk.ignored)),
         warnings=warnings,
     )
+
+
+def _tables(root: Path) -> list[tuple[str, Path]]:
+    """Tables named after the parts of a split, training part first, where the folder holds these and no folders."""
+    try:
+        with os.scandir(root) as entries:
+            visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError:  # said when it is walked
+        return []
+    if any(map(_is_folder, visible)):
+        return []
+    stems = [(*os.path.splitext(entry.name), entry) for entry in visible]
+    found = [(stem, Path(e.path)) for stem, end, e in stems if stem.casefold() in SIDES and end.lower() in TABLES]
+    sides = [SIDES[stem.casefold()] for stem, _ in found]
+    if len(set(sides)) < len(sides) or "train" not in sides:
+        return []
+    return sorted(found, key=lambda part: ("train", "validation", "test").index(SIDES[part[0].casefold()]))
 
 
 def _parts(walk: _Walk, folders: list[os.DirEntry[str]]) -> dict[Side, os.DirEntry[str]] | None:
@@ -161,7 +207,7 @@ def _parts(walk: _Walk, folders: list[os.DirEntry[str]]) -> dict[Side, os.DirEnt
 def _read_parts(
     walk: _Walk, root: Path, parts: dict[Side, os.DirEntry[str]], folders: list[os.DirEntry[str]]
 ) -> tuple[str, ...]:
-    """Take the pictures of a given split; returns what is to be said about it."""
+    """Take the files of a given split; returns what is to be said about it."""
     said: list[str] = []
     classes: dict[str, set[str]] = {}
     for side, part in parts.items():
@@ -173,8 +219,8 @@ def _read_parts(
             if walk.add(folder.path, label, side):
                 found.add(str(label))
         if not labelled and inside:
-            # As in many competitions: the test pictures come without their labels.
-            said.append(f"{part.name}/ has no class folders, so its pictures are taken as unlabelled.")
+            # As in many competitions: the test examples come without their labels.
+            said.append(f"{part.name}/ has no class folders, so its {walk.modality.many} are taken as unlabelled.")
             walk.add(part.path, None, side)
             continue
         walk.ignored.extend(walk.name(entry.path) for entry in inside if entry not in labelled)
@@ -185,7 +231,7 @@ def _read_parts(
     if lacking:
         raise TargetError(
             Problem(
-                f"no pictures of {listed([repr(name) for name in missing])} in {root.name}/{part}/",
+                f"no {walk.modality.many} of {listed([repr(name) for name in missing])} in {root.name}/{part}/",
                 f"the same classes in {' and '.join(f'{name}/' for name in classes)}",
                 "add examples, take these classes out of the other parts, or merge the parts to have a split made",
             )
@@ -204,19 +250,20 @@ def _read_parts(
 def _refuse_empty(walk: _Walk, root: Path, folders: list[os.DirEntry[str]], loose: list[str]) -> None:
     if walk.paths:
         return
+    many = walk.modality.many
     if loose:
-        found = f"{len(loose)} pictures in {root}, but none in a class folder"
+        found = f"{len(loose)} {many} in {root}, but none in a class folder"
     elif walk.unreadable:
-        found = f"no pictures that can be read in {root} ({listed([f'{n} {why}' for n, why in walk.unreadable], 3)})"
+        found = f"no {many} that can be read in {root} ({listed([f'{n} {why}' for n, why in walk.unreadable], 3)})"
     elif folders or walk.ignored:
-        found = f"no pictures in {root} ({len(folders)} folders, {len(walk.ignored)} other files)"
+        found = f"no {many} in {root} ({len(folders)} folders, {len(walk.ignored)} other files)"
     else:
         found = f"the folder {root} is empty"
     raise TargetError(
         Problem(
             found,
-            "a folder for each class with pictures in it, such as cats/1.jpg and dogs/1.jpg",
-            "sort the pictures into folders named after their classes, or list them in a CSV with a label column",
+            "a folder for each class with pictures or .txt files in it, such as cats/1.jpg and dogs/1.jpg",
+            f"sort the {many} into folders named after their classes, or list them in a CSV with a label column",
         )
     )
 

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.store import Store
-from headstart.target.image import UnreadableImage
-from headstart.target.inputs import Inputs
+from headstart.target.inputs import ImageInputs
+from headstart.target.unreadable import Unreadable
 
 SIDE = 32
 """Thumbnails are this many pixels wide and high."""
@@ -183,6 +183,10 @@ class Records:
     def __len__(self) -> int:
         return len(self.digests)
 
+    def notes(self) -> list[str]:
+        """What is to be said about the pictures as a whole: nothing."""
+        return []
+
     def enter(self, i: int, one: Record) -> None:
         """Write down what is known of input `i`."""
         if one.error is not None:
@@ -257,14 +261,14 @@ class _Memory:
             row[self.TEXT : self.TEXT + len(text)] = np.frombuffer(text, dtype=np.uint8)
         self.fields.put([one.digest for one in records], rows)
 
-    def may_keep(self, error: UnreadableImage) -> bool:
+    def may_keep(self, error: Unreadable) -> bool:
         """Whether the content is at fault, and will be next time."""
         cause = error.__cause__
         fleeting = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
         return not fleeting and len(str(error).encode()) <= self.WIDTH - self.TEXT
 
 
-def examine(inputs: Inputs, *, threads: int = 4, progress: Progress | None = None) -> Records:
+def examine(inputs: ImageInputs, *, threads: int = 4, progress: Progress | None = None) -> Records:
     """Look at every input: those with a content that was looked at before are not decoded again.
 
     Args:
@@ -278,7 +282,7 @@ def examine(inputs: Inputs, *, threads: int = 4, progress: Progress | None = Non
         """The record of input `i`, and whether it may be kept."""
         try:
             return record(inputs.preview(i, 2 * SIDE), inputs.digest(i)), True
-        except UnreadableImage as error:
+        except Unreadable as error:
             return Record(str(error), inputs.digest(i)), memory.may_keep(error)
         except OSError as error:
             return Record(str(error)), False
@@ -286,11 +290,11 @@ def examine(inputs: Inputs, *, threads: int = 4, progress: Progress | None = Non
     def thumbnail(i: int) -> NDArray[np.uint8] | None:
         return look(i)[0].thumbnail
 
-    def why_not(i: int, error: OSError | UnreadableImage) -> str:
+    def why_not(i: int, error: OSError | Unreadable) -> str:
         """Why an input without a digest cannot be read: opening it says so in better words."""
         try:
             inputs.preview(i, 2 * SIDE)
-        except (UnreadableImage, OSError) as better:
+        except (Unreadable, OSError) as better:
             return str(better)
         return str(error)
 

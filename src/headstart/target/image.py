@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import re
@@ -17,6 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from headstart.target.unreadable import EMPTY, Unreadable, why_not
 
 MAX_PIXELS = 179_000_000
 """Pictures with more pixels than this are refused before they are decoded: they are decompression bombs or scans."""
@@ -37,12 +38,9 @@ READ_AT_ONCE = 1 << 26
 EXTENT = "_headstart_extent"
 """The attribute for :func:`extent`. Not in `info`, which Pillow hands on to pictures that are cropped or turned."""
 
-EMPTY = "is empty (0 bytes)"
-"""Why a file without bytes cannot be read."""
 
-
-class UnreadableImage(Exception):  # noqa: N818 - what it is, not that it is an error
-    """A picture that cannot be read; the message is a short plain reason, without the picture's name."""
+class UnreadableImage(Unreadable):
+    """A picture that cannot be read."""
 
 
 class _Hushed(threading.local):
@@ -156,20 +154,10 @@ def _open_path(path: Path, at_least: int | None) -> Image.Image:
                 return _open_stream(stream, at_least)
         content = path.read_bytes()
     except OSError as error:
-        raise UnreadableImage(_why_not(error, path)) from error
+        raise UnreadableImage(why_not(error, path)) from error
     except ValueError as error:  # a null byte in the name
         raise UnreadableImage("has an impossible file name") from error
     return _open_stream(io.BytesIO(content), at_least)
-
-
-def _why_not(error: OSError, path: Path) -> str:
-    if error.errno == errno.ENOENT:
-        return "is a broken link" if path.is_symlink() else "does not exist"
-    if error.errno == errno.ELOOP:
-        return "is a link that leads back to itself"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "may not be read (permission denied)"
-    return (error.strerror or str(error)).lower()
 
 
 def _open_stream(stream: BinaryIO, at_least: int | None) -> Image.Image:

@@ -9,14 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.machine import cores
 from headstart.store import file_digests
-from headstart.target.image import UnreadableImage, open_image
+from headstart.target.image import SUFFIXES, open_image
+from headstart.target.text import SUFFIXES as TEXT_SUFFIXES
+from headstart.target.text import plain, read_text
+from headstart.target.unreadable import Unreadable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,7 +40,14 @@ def printable(text: str) -> str:
 
 
 class Inputs(ABC):
-    """What the examples are made of: N inputs, addressed 0..N-1, decoded only when asked for."""
+    """What the examples are made of: N inputs, addressed 0..N-1, decoded only when asked for.
+
+    What an input is once it is decoded, a picture or a text, is a matter of its modality: :class:`ImageInputs` and
+    :class:`TextInputs` say how to get it.
+    """
+
+    modality: ClassVar[str]
+    """The name of one of :data:`headstart.target.modality.MODALITIES`."""
 
     _known: NDArray[np.uint8] | None = None  # (N, 32): the digests that were computed; zeros for the others
 
@@ -54,24 +64,8 @@ class Inputs(ABC):
         """The bytes that identify input `i`; two inputs with equal content are the same example."""
 
     @abstractmethod
-    def image(self, i: int) -> Image.Image:
-        """Input `i` as an upright 8-bit RGB picture.
-
-        Raises:
-            headstart.target.image.UnreadableImage: it is not a picture, is cut short, or is too large to open safely.
-        """
-
-    @abstractmethod
     def take(self, index: Index) -> Inputs:
         """The inputs at `index`, in that order."""
-
-    def preview(self, i: int, at_least: int) -> Image.Image:
-        """Input `i` as :meth:`image` gives it, or, where that is faster, smaller, but at least so large on each side.
-
-        Raises:
-            headstart.target.image.UnreadableImage: as :meth:`image`.
-        """
-        return self.image(i)
 
     def path(self, i: int) -> Path | None:
         """The file behind input `i`, if there is one."""
@@ -92,7 +86,7 @@ class Inputs(ABC):
 
         Raises:
             OSError: a file cannot be read.
-            headstart.target.image.UnreadableImage: a picture in memory is none.
+            headstart.target.unreadable.Unreadable: a picture in memory is none.
         """
         found = self.find_digests()
         for digest in found:
@@ -100,14 +94,14 @@ class Inputs(ABC):
                 raise digest
         return [digest for digest in found if isinstance(digest, str)]
 
-    def find_digests(self, index: Index | None = None) -> list[str | OSError | UnreadableImage]:
+    def find_digests(self, index: Index | None = None) -> list[str | OSError | Unreadable]:
         """:meth:`digest` of the inputs at `index` (None: of all); in the place of one that cannot be read, why."""
         rows = np.arange(len(self)) if index is None else np.asarray(index, dtype=np.int64)
         if self._known is None:
             self._known = np.zeros((len(self), _DIGEST), dtype=np.uint8)
         known = self._known
         missing = rows[~known[rows].any(axis=1)]
-        failed: dict[int, OSError | UnreadableImage] = {}
+        failed: dict[int, OSError | Unreadable] = {}
         if len(missing):
             for i, digest in zip(missing.tolist(), self._compute_digests(missing.tolist()), strict=True):
                 if isinstance(digest, str):
@@ -115,7 +109,7 @@ class Inputs(ABC):
                 else:
                     failed[i] = digest
         text, width = known[rows].tobytes().hex(), 2 * _DIGEST
-        found: list[str | OSError | UnreadableImage]
+        found: list[str | OSError | Unreadable]
         found = [text[at * width : (at + 1) * width] for at in range(len(rows))]
         if failed:
             found = [failed.get(i, digest) for i, digest in zip(rows.tolist(), found, strict=True)]
@@ -125,11 +119,11 @@ class Inputs(ABC):
         """Whether the inputs at `index` still have the content that their digests were computed from."""
         return [True] * len(index)  # what lies in memory does not change
 
-    def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | UnreadableImage]:
-        def one(i: int) -> str | OSError | UnreadableImage:
+    def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | Unreadable]:
+        def one(i: int) -> str | OSError | Unreadable:
             try:
                 return self.digest(i)
-            except (OSError, UnreadableImage) as error:
+            except (OSError, Unreadable) as error:
                 return error
 
         with ThreadPoolExecutor(min(cores(), len(index))) as pool:
@@ -147,8 +141,70 @@ def _is_plain(path: str) -> bool:
     return bool(path) and os.sep == "/" and not path.endswith("/") and "//" not in path and "/." not in path
 
 
-class PathInputs(Inputs):
-    """Image files.
+class ImageInputs(Inputs):
+    """Inputs that are pictures."""
+
+    modality = "image"
+
+    @abstractmethod
+    def image(self, i: int) -> Image.Image:
+        """Input `i` as an upright 8-bit RGB picture.
+
+        Raises:
+            headstart.target.image.UnreadableImage: it is not a picture, is cut short, or is too large to open safely.
+        """
+
+    def preview(self, i: int, at_least: int) -> Image.Image:
+        """Input `i` as :meth:`image` gives it, or, where that is faster, smaller, but at least so large on each side.
+
+        Raises:
+            headstart.target.image.UnreadableImage: as :meth:`image`.
+        """
+        return self.image(i)
+
+
+class TextInputs(Inputs):
+    """Inputs that are texts."""
+
+    modality = "text"
+
+    @abstractmethod
+    def read(self, i: int) -> tuple[str, str]:
+        """Input `i` as text, without white space around it, and not empty; and its encoding.
+
+        Raises:
+            headstart.target.text.UnreadableText: it is empty, too long, or no text.
+        """
+
+    def text(self, i: int) -> str:
+        """The text that :meth:`read` gives."""
+        return self.read(i)[0]
+
+
+def pictures_in(inputs: Inputs) -> ImageInputs:
+    """`inputs`, which are pictures.
+
+    Raises:
+        TypeError: they are something else.
+    """
+    if not isinstance(inputs, ImageInputs):
+        raise TypeError(f"pictures are needed, and the inputs are of modality {inputs.modality}")
+    return inputs
+
+
+def texts_in(inputs: Inputs) -> TextInputs:
+    """`inputs`, which are texts.
+
+    Raises:
+        TypeError: they are something else.
+    """
+    if not isinstance(inputs, TextInputs):
+        raise TypeError(f"texts are needed, and the inputs are of modality {inputs.modality}")
+    return inputs
+
+
+class _Files(Inputs):
+    """Inputs that are files, addressed by the digests of their bytes.
 
     Args:
         paths: the files.
@@ -183,6 +239,22 @@ class PathInputs(Inputs):
         """The file's bytes."""
         return Path(self._paths[i]).read_bytes()
 
+    def take(self, index: Index) -> Self:
+        """The files at `index`."""
+        return self._taken(type(self)([self._paths[int(i)] for i in index], self._root), index)
+
+    def unchanged(self, index: Sequence[int]) -> list[bool]:
+        """Whether the files at `index` still have the digests that were computed; settled ones are not read again."""
+        now = file_digests([self._paths[i] for i in index])
+        return [digest == self.digest(i) for i, digest in zip(index, now, strict=True)]
+
+    def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | Unreadable]:
+        return file_digests([self._paths[i] for i in index])
+
+
+class PathInputs(_Files, ImageInputs):
+    """Image files."""
+
     def image(self, i: int) -> Image.Image:
         """The file, decoded upright to RGB."""
         return open_image(Path(self._paths[i]))
@@ -191,20 +263,52 @@ class PathInputs(Inputs):
         """The file, decoded upright to RGB, from a JPEG perhaps smaller."""
         return open_image(Path(self._paths[i]), at_least=at_least)
 
-    def take(self, index: Index) -> PathInputs:
-        """The files at `index`."""
-        return self._taken(PathInputs([self._paths[int(i)] for i in index], self._root), index)
 
-    def unchanged(self, index: Sequence[int]) -> list[bool]:
-        """Whether the files at `index` still have the digests that were computed; settled ones are not read again."""
-        now = file_digests([self._paths[i] for i in index])
-        return [digest == self.digest(i) for i, digest in zip(index, now, strict=True)]
+class TextFileInputs(_Files, TextInputs):
+    """Text files, a text in each."""
 
-    def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | UnreadableImage]:
-        return file_digests([self._paths[i] for i in index])
+    def read(self, i: int) -> tuple[str, str]:
+        """The file, decoded; see :func:`headstart.target.text.read_text`."""
+        return read_text(Path(self._paths[i]))
 
 
-class ArrayInputs(Inputs):
+class StringInputs(TextInputs):
+    """Texts in memory.
+
+    Args:
+        texts: N of them, as they are: an empty one is found when it is asked for.
+        names: what each is called; None: `text[i]`.
+    """
+
+    def __init__(self, texts: Sequence[str], names: Sequence[str] | None = None) -> None:
+        self._texts = texts
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def name(self, i: int) -> str:
+        """The name given, else `text[i]`."""
+        return self._names[i] if self._names is not None else f"text[{i}]"
+
+    def content(self, i: int) -> bytes:
+        """The text in UTF-8, without white space around it."""
+        return self._texts[i].strip().encode("utf-8", "surrogatepass")
+
+    def read(self, i: int) -> tuple[str, str]:
+        """The text."""
+        return plain(self._texts[i]), "UTF-8"
+
+    def take(self, index: Index) -> StringInputs:
+        """The texts at `index`."""
+        rows = [int(i) for i in index]
+        return self._taken(StringInputs([self._texts[i] for i in rows], [self.name(i) for i in rows]), index)
+
+    def _compute_digests(self, index: list[int]) -> Sequence[str | OSError | Unreadable]:
+        return [hashlib.sha256(self.content(i)).hexdigest() for i in index]  # threads would only wait
+
+
+class ArrayInputs(ImageInputs):
     """Pictures in memory: uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or PIL images."""
 
     def __init__(self, items: Sequence[Any] | NDArray[np.uint8], names: Sequence[str] | None = None) -> None:
@@ -235,7 +339,7 @@ class ArrayInputs(Inputs):
         return self._taken(ArrayInputs(items, names), rows)
 
 
-class DatasetInputs(Inputs):
+class DatasetInputs(ImageInputs):
     """An image column of a Hugging Face `datasets.Dataset`, undecoded until asked for.
 
     Args:
@@ -278,24 +382,78 @@ class DatasetInputs(Inputs):
         return self._taken(DatasetInputs(self._dataset, self._column, self._rows[rows], self._names), rows)
 
 
-def as_inputs(items: Any) -> Inputs:
-    """Inputs from what a user has at hand: paths, PIL images, uint8 arrays, or one (N, H, W, C) array.
+def as_inputs(items: Any, modality: str | None = None) -> Inputs:
+    """Inputs from what a user has at hand: paths, texts, PIL images, uint8 arrays, or one (N, H, W, C) array.
+
+    Args:
+        items: `Path` objects are files. Strings are texts or paths: where the modality is not known, they are paths if
+            most of them are files or end like picture files.
+        modality: `image` or `text`, where it is known.
 
     Raises:
-        headstart.errors.TargetError: the items are of no known kind.
+        headstart.errors.TargetError: the items are of no known kind, or of another modality.
     """
     from headstart.errors import Problem, TargetError
 
     if isinstance(items, Inputs):
+        if modality not in (None, items.modality):
+            raise TargetError(Problem(f"inputs of modality {items.modality}", f"{modality} inputs"))
         return items
     if isinstance(items, str | Path):
         items = [items]
-    if isinstance(items, np.ndarray) and items.dtype.kind in "US":
+    if isinstance(items, np.ndarray) and (items.dtype.kind in "US" or (items.dtype == object and items.ndim == 1)):
         items = items.tolist()
     if not isinstance(items, np.ndarray):
         items = list(items)
-        if items and all(isinstance(item, str | Path) for item in items):
-            return PathInputs(items)
-        if any(isinstance(item, str | Path) for item in items):
+        files = [item for item in items if isinstance(item, Path)]
+        texts = [item for item in items if isinstance(item, str)]
+        if len(files) + len(texts) == len(items) and items:
+            if modality is None:
+                modality = "image" if are_pictures([str(item) for item in items]) else "text"
+                if modality == "text" and texts and len(texts) < len(items):
+                    raise TargetError(Problem("paths and texts mixed in one list", "all paths, or all texts"))
+            if modality == "image":
+                return PathInputs(items)
+            if not files:
+                are_files = are_text_files(texts)
+                return TextFileInputs(texts) if are_files else StringInputs(texts)
+            if not texts:
+                return TextFileInputs(files)
+            raise TargetError(Problem("paths and texts mixed in one list", "all paths, or all texts"))
+        if files or texts:
             raise TargetError(Problem("paths and pictures mixed in one list", "all paths, or all pictures"))
+    if modality == "text":
+        kind = f"an array of {items.dtype}" if isinstance(items, np.ndarray) else f"a list with a {_kind(items)}"
+        if len(items):
+            raise TargetError(Problem(f"{kind} as texts", "a list of str, or of the paths of text files"))
+        return StringInputs([])
     return ArrayInputs(items)
+
+
+def _kind(items: Sequence[Any]) -> str:
+    return type(next((item for item in items if not isinstance(item, str | Path)), None)).__name__
+
+
+_LOOK_AT = 200  # strings that are looked at to tell paths from texts
+
+
+def sampled(items: Sequence[str]) -> Sequence[str]:
+    """About `_LOOK_AT` of the items, evenly spread."""
+    return items[:: max(1, len(items) // _LOOK_AT)]
+
+
+def are_pictures(strings: Sequence[str]) -> bool:
+    """Whether most of the strings are the paths of picture files (which may be absent)."""
+    sample = sampled(strings)
+    return 2 * sum(_suffix(text) in SUFFIXES for text in sample) > len(sample)
+
+
+def are_text_files(strings: Sequence[str]) -> bool:
+    """Whether most of the strings are the paths of text files that exist."""
+    sample = sampled(strings)
+    return 2 * sum(_suffix(text) in TEXT_SUFFIXES and os.path.isfile(text) for text in sample) > len(sample)
+
+
+def _suffix(text: str) -> str:
+    """The suffix of what may be a path; texts with several lines are none."""
+    return "" if len(text) > 4096 or "\n" in text else os.path.splitext(text.strip())[1].lower()

@@ -15,9 +15,9 @@ from headstart.target.assemble import assemble
 from headstart.target.embedded import EMBEDDED
 from headstart.target.folder import read_folder
 from headstart.target.hygiene import Progress
-from headstart.target.inputs import DatasetInputs, as_inputs
+from headstart.target.inputs import DatasetInputs, Inputs, StringInputs, as_inputs
 from headstart.target.raw import Columns, Raw, Side, as_labels, as_sides, listed
-from headstart.target.table import TABLES, as_group, read_table
+from headstart.target.table import TABLES, TEXT_NAMES, as_group, read_table
 from headstart.target.target import Target
 
 
@@ -51,15 +51,15 @@ def load_target(
 
     Args:
         data: a folder (`root/class/*` or `root/{train,val,test}/class/*`); a CSV, TSV, JSONL or Parquet file with a
-            column of image paths; a pair `(X, y)` of pictures or paths and labels; a Hugging Face `Dataset` or
-            `DatasetDict`; or `embedded:pictograms` or `embedded:digits`.
+            column of texts or of the paths of pictures; a pair `(X, y)` of pictures, texts or paths and labels; a
+            Hugging Face `Dataset` or `DatasetDict`; or `embedded:pictograms` or `embedded:digits`.
         label: the label column, where there are columns; None: guessed.
-        input: the column of pictures, where there are columns; None: guessed.
+        input: the column of pictures or texts, where there are columns; None: guessed.
         group: the column of groups (for `(X, y)`: N groups); examples of one group never stand on both sides.
         test_fraction: how much to seal where no split was given.
         seed: for the split.
         name: what to call the target; None: after the data.
-        progress: called as `progress(examined, N)` while the pictures are examined.
+        progress: called as `progress(examined, N)` while the inputs are examined.
 
     Raises:
         TargetError: the data cannot be read, or there is too little of it; every reason at once.
@@ -163,7 +163,7 @@ def _is_dataset(data: Any) -> bool:
 
 
 def _read_dataset(data: Any, columns: Columns) -> Raw:
-    """A Hugging Face `Dataset` or `DatasetDict`: the image column and the label are found from its features."""
+    """A Hugging Face `Dataset` or `DatasetDict`: the columns of inputs and of labels are found from their types."""
     import datasets
 
     warnings: tuple[str, ...] = ()
@@ -189,20 +189,20 @@ def _read_dataset(data: Any, columns: Columns) -> Raw:
     if problems:
         raise TargetError(problems)
     pictures = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    texts = [name for name, feature in features.items() if getattr(feature, "dtype", "") in ("string", "large_string")]
     kinds = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     usual = [name for name in ("label", "labels", "class", "category", "target") if name in features]
-    picture = columns.input or (pictures[0] if len(pictures) == 1 else None)
     label = columns.label or (kinds[0] if len(kinds) == 1 else usual[0] if usual and not kinds else None)
+    chosen = columns.input or _clear(pictures, texts, label)
     found = f"(columns: {listed(list(features), 12)})"
-    if picture is None or picture not in pictures:
-        problems.append(
-            Problem(f"the image column is not clear {found}", "one column of type Image", "name it with input=")
-        )
+    if chosen is None or chosen not in (*pictures, *texts):
+        expected = "one column of type Image, or one of texts"
+        problems.append(Problem(f"the input column is not clear {found}", expected, "name it with input="))
     if label is None:
         problems.append(
             Problem(f"the label column is not clear {found}", "one ClassLabel column", "name it with label=")
         )
-    if problems or picture is None or label is None:
+    if problems or chosen is None or label is None:
         raise TargetError(problems)
 
     values = data.with_format(None).select_columns([label])[:][label]
@@ -216,9 +216,24 @@ def _read_dataset(data: Any, columns: Columns) -> Raw:
     groups = None
     if columns.group is not None:
         groups = [as_group(value) for value in data.with_format(None).select_columns([columns.group])[:][columns.group]]
-    encoded = data.with_format(None).select_columns([picture]).cast_column(picture, datasets.Image(decode=False))
-    inputs = DatasetInputs(encoded, picture, np.arange(len(labels)), names)
+    one = data.with_format(None).select_columns([chosen])
+    inputs: Inputs
+    if chosen in pictures:
+        encoded = one.cast_column(chosen, datasets.Image(decode=False))
+        inputs = DatasetInputs(encoded, chosen, np.arange(len(labels)), names)
+    else:
+        called = names or [f"row {row}" for row in range(len(labels))]
+        inputs = StringInputs([cell or "" for cell in one[:][chosen]], called)
     return Raw("dataset", inputs, labels, sides, groups, warnings=warnings)
+
+
+def _clear(pictures: list[str], texts: list[str], label: str | None) -> str | None:
+    """The column of inputs: the only one of pictures; else of those of texts the likeliest by name, or the only one."""
+    if pictures:
+        return pictures[0] if len(pictures) == 1 else None
+    rest = [name for name in texts if name != label]
+    usual = [name for likely in TEXT_NAMES for name in rest if name.casefold() == likely]
+    return usual[0] if usual else rest[0] if len(rest) == 1 else None
 
 
 READERS: tuple[Reader, ...] = (

@@ -32,7 +32,7 @@ class Target:
 
     Args:
         name: what the user calls it.
-        modality: `image`.
+        modality: what the examples are made of: `image` or `text`.
         classes: names of the classes, sorted.
         metric: the primary metric: `balanced_accuracy` when the classes are imbalanced, else `accuracy`.
         split: `given` by the user, `made` here, or `cross-fit` where there is too little for a test split.

@@ -58,6 +58,11 @@ class TrainView:
     def __len__(self) -> int:
         return len(self.examples)
 
+    @property
+    def modality(self) -> str:
+        """What the examples are made of: `image` or `text`."""
+        return self.examples.inputs.modality
+
     def take(self, index: Index) -> TrainView:
         """The view restricted to the labelled examples at `index`, without a given validation split."""
         return replace(self, examples=self.examples.take(index), validation=None)

@@ -24,10 +24,10 @@ from headstart import strategy as strategies
 from headstart.budget import Budget
 from headstart.errors import InputError
 from headstart.predictor import Predictor, load
-from headstart.source import Source, architecture, weights
+from headstart.source import Source, Tokens, architecture, weights
 from headstart.source.scratch import NOTHING
 from headstart.strategy import Adapt
-from headstart.target.inputs import ArrayInputs
+from headstart.target.inputs import ArrayInputs, StringInputs, TextInputs, pictures_in
 from headstart.target.raw import SIDES, Columns, Raw
 from headstart.target.readers import Reader
 from headstart.target.view import Examples, TrainView
@@ -83,7 +83,7 @@ def check_source(source: Source) -> int:
     suite = _Suite(f"source {card.name!r}")
     with suite.check("its card is complete"):
         assert card.name, "no name"
-        assert card.modality, "no modality"
+        assert card.modality or card.preprocessing is None, "no modality"
         assert card.origin, "no origin"
         assert min(card.parameters, card.features, card.flops, card.bytes) >= 0, "a negative size"
         assert card.licence or not card.pretrained, "pretrained weights without a licence"
@@ -132,8 +132,12 @@ def _check_network(suite: _Suite, source: Source) -> None:
         assert found == card.parameters, f"{found:,} parameters, the card says {card.parameters:,}"
     second.eval()
     with suite.check("it pools to as many features as its card says, finite and always the same"):
-        size = card.preprocessing.size
-        pictures = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        if isinstance(card.preprocessing, Tokens):
+            pictures = torch.randint(1, 1_000, (2, 12), generator=generator)
+        else:
+            size = card.preprocessing.size
+            pictures = torch.randn(2, 3, size, size, generator=generator)
         with torch.inference_mode():
             pooled, again = (second.forward_head(second.forward_features(pictures), pre_logits=True) for _ in range(2))
         assert pooled.shape == (2, card.features), f"shape {tuple(pooled.shape)}, expected (2, {card.features})"
@@ -159,7 +163,7 @@ def _check_network(suite: _Suite, source: Source) -> None:
 def check_adapt(strategy: Adapt, source: Source) -> int:
     """What every strategy keeps; see :class:`headstart.strategy.Adapt`.
 
-    It is run several times on 24 small pictures: give it settings that are quick.
+    It is run several times on 24 small pictures, or 24 short texts: give it settings that are quick.
 
     Args:
         strategy: with hyper-parameters.
@@ -198,7 +202,7 @@ def check_adapt(strategy: Adapt, source: Source) -> int:
         assert 0 <= strategy.frozen(source.card) < math.inf, "less than nothing is frozen"
         assert strategy.side == "transfer" or not strategy.frozen(source.card), "a baseline has nothing frozen"
 
-    view = _view()
+    view = _texts() if source.card.modality == "text" else _view()
     labels = view.examples.labels.copy()
     with tempfile.TemporaryDirectory() as folder:
         bench = strategies.Bench(store=Path(folder) / "features")
@@ -239,6 +243,16 @@ def _view() -> TrainView:
     return TrainView(Examples(ArrayInputs(pictures), labels), ("dark", "light", "none"), "accuracy")
 
 
+def _texts() -> TrainView:
+    """24 short texts, of weather and of trains; of a third class there are none."""
+    words = (("rain", "sun", "wind", "cloud", "storm"), ("train", "platform", "ticket", "rail", "seat"))
+    rng = np.random.default_rng(0)
+    y = (np.arange(24) % 2).astype(np.int64)
+    texts = [f"The {' '.join(rng.choice(words[label], 4))} of day {i}." for i, label in enumerate(y)]
+    y.flags.writeable = False
+    return TrainView(Examples(StringInputs(texts), y), ("weather", "trains", "none"), "accuracy")
+
+
 # -- readers -----------------------------------------------------------------------------------------------------
 
 
@@ -270,14 +284,18 @@ def check_reader(reader: Reader, data: Any) -> int:
         for part, known in ((raw.sides, set(SIDES.values())), (raw.groups, None)):
             assert part is None or len(part) == n, "not one for each input"
             assert part is None or known is None or set(part) <= known, "an unknown side"
-    with suite.check("its inputs are pictures with names, upright and in RGB"):
+    with suite.check("its inputs have names, and are pictures, upright and in RGB, or texts"):
         names = [raw.inputs.name(i) for i in range(n)]
         assert len(set(names)) == n, "a name twice"
         assert all(name.encode("utf-8") for name in names), "an empty name"
-        picture = raw.inputs.image(0)
-        assert picture.mode == "RGB", f"mode {picture.mode}"
-        small = raw.inputs.preview(0, 4)
-        assert min(small.size) >= min(4, *picture.size), "its preview is too small"
+        if isinstance(raw.inputs, TextInputs):
+            assert raw.inputs.text(0), "an empty text"
+        else:
+            inputs = pictures_in(raw.inputs)
+            picture = inputs.image(0)
+            assert picture.mode == "RGB", f"mode {picture.mode}"
+            small = inputs.preview(0, 4)
+            assert min(small.size) >= min(4, *picture.size), "its preview is too small"
     with suite.check("its inputs are addressed by their content"):
         digests = [raw.inputs.digest(i) for i in range(n)]
         assert all(len(digest) == 64 for digest in digests), "not SHA-256"

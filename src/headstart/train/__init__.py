@@ -3,6 +3,18 @@
 from headstart.train.data import Batches, CutValues, Pictures
 from headstart.train.loop import History, Plan, train
 from headstart.train.task import Classification, Task
+from headstart.train.texts import Texts
 from headstart.train.trainable import Trainable
 
-__all__ = ["Batches", "Classification", "CutValues", "History", "Pictures", "Plan", "Task", "Trainable", "train"]
+__all__ = [
+    "Batches",
+    "Classification",
+    "CutValues",
+    "History",
+    "Pictures",
+    "Plan",
+    "Task",
+    "Texts",
+    "Trainable",
+    "train",
+]

@@ -10,7 +10,7 @@ from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Augmentation, NetworkBody
 from headstart.predictor import Predictor
-from headstart.source.card import Source, SourceCard, Stage
+from headstart.source.card import Preprocessing, Source, SourceCard, Stage
 from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
@@ -86,7 +86,7 @@ class Finetune:
         from headstart.train import Plan, Trainable
 
         card = source.card
-        assert card.preprocessing is not None
+        assert isinstance(card.preprocessing, Preprocessing)
         if self.last is not None and not 1 <= self.last < len(card.stages):
             raise TrialError(f"the last {self.last} of {len(card.stages)} stages of {card.name} cannot be trained")
         X = bench.features(NetworkBody.of(source, bench.device), view.examples.inputs, card.short)

@@ -21,7 +21,7 @@ class Majority:
 
     name: ClassVar[str] = "majority"
     side: ClassVar[Side] = "baseline"
-    needs: ClassVar[Needs] = Needs(network=False, pretrained=False)
+    needs: ClassVar[Needs] = Needs(network=False, pretrained=False, modalities=("image", "text"))
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -47,4 +47,5 @@ class Majority:
     ) -> Predictor:
         """Count."""
         counts = np.bincount(view.examples.labels, minlength=len(view.classes)) + 1.0
-        return Predictor(view.classes, EmptyBody(), ConstantHead(np.log(counts / counts.sum()).astype(np.float32)))
+        head = ConstantHead(np.log(counts / counts.sum()).astype(np.float32))
+        return Predictor(view.classes, EmptyBody(view.modality), head)

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from headstart.budget import Budget
-from headstart.features import NetworkBody
+from headstart.errors import TrialError
+from headstart.features import body_of
+from headstart.features.engine import POOLED
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
+
+EARLIER = 3
+"""Stages before the last that are tried beside the pooled output."""
 
 
 @dataclass(frozen=True)
@@ -21,26 +26,39 @@ class Probe:
     Args:
         head: `ridge`: closed form, penalty by leave-one-out; `logistic`: multinomial logistic regression.
         C: inverse penalty of the logistic head; unused by ridge.
+        earlier: how many stages before the last stand, as the mean of their values, beside the pooled output. What a
+            network computes early is nearer to the words, or the textures, themselves.
     """
 
     name: ClassVar[str] = "probe"
     side: ClassVar[Side] = "transfer"
-    needs: ClassVar[Needs] = Needs(network=True, pretrained=True)
+    needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"))
 
     head: Literal["ridge", "logistic"] = "ridge"
     C: float | None = None
+    earlier: int = 0
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """Ridge, and logistic regression at three penalties."""
+        """Ridge, and logistic regression at three penalties; on texts also with three earlier stages."""
+        if card.modality == "text" and len(card.stages) > EARLIER:
+            return [
+                cls("ridge"),
+                cls("logistic", 0.003, EARLIER),
+                cls("ridge", None, EARLIER),
+                cls("logistic", 0.03),
+                cls("logistic", 0.0003, EARLIER),
+                cls("logistic", 1.0),
+            ]
         return [cls("ridge"), cls("logistic", 0.01), cls("logistic", 0.1), cls("logistic", 1.0)]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Ridge: one eigendecomposition. Logistic: up to 300 passes over the features."""
-        small, large = sorted((examples, card.features))
+        width = card.features * (1 + self.earlier)
+        small, large = sorted((examples, width))
         if self.head == "ridge":
             return 0.05 + 20 * small**2 * large / 2e10
-        return 0.05 + 100 * examples * card.features * classes * 4 / 2e10
+        return 0.05 + 100 * examples * width * classes * 4 / 2e10
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
@@ -56,9 +74,19 @@ class Probe:
         bench: Bench = PLAIN,
     ) -> Predictor:
         """Features from the store, then the head."""
-        body = NetworkBody.of(source, bench.device)
-        X = bench.features(body, view.examples.inputs, source.card.short)
+        card = source.card
+        if not 0 <= self.earlier < max(1, len(card.stages)):
+            raise TrialError(f"{card.name} has no {self.earlier} stages before its last")
+        if card.modality == "text" and len(card.stages) > EARLIER:
+            # The next setting will want them, and in one pass they cost next to nothing.
+            bench.features(body_of(source, bench.device, _outputs(card, EARLIER)), view.examples.inputs, card.short)
+        body = body_of(source, bench.device, _outputs(card, self.earlier))
+        X = bench.features(body, view.examples.inputs, card.short)
         y, classes = view.examples.labels, len(view.classes)
         if self.head == "ridge":
             return Predictor(view.classes, body, linear.ridge(X, y, classes).as_logits(y))
         return Predictor(view.classes, body, linear.logistic(X, y, classes, self.C or 1.0))
+
+
+def _outputs(card: SourceCard, earlier: int) -> tuple[str, ...]:
+    return (*(stage.name for stage in card.stages[-1 - earlier : -1]), POOLED)

@@ -1,0 +1,85 @@
+"""Batches of texts for training: token numbers, of texts that are about equally long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.errors import TrialError
+from headstart.features.text import Words, padded
+from headstart.target.inputs import texts_in
+from headstart.target.unreadable import Unreadable
+from headstart.target.view import Examples
+from headstart.train.data import starts
+from headstart.train.task import Batch
+
+POOL = 32  # batches that are drawn together and then sorted by length
+UNKNOWN = 1  # the number of the unknown word
+
+
+class Texts:
+    """Labelled texts as training and evaluation batches. Of a long text the first window is read.
+
+    Args:
+        examples: N labelled examples.
+        words: the tokenizer.
+        drop: share of the words that are unknown in a training batch: a network that may not count on any one word
+            learns from several (word dropout, Iyyer et al. 2015).
+        batch: texts per batch.
+        device: where batches go.
+
+    Raises:
+        TrialError: a text can no longer be read.
+    """
+
+    def __init__(
+        self, examples: Examples, words: Words, drop: float = 0.0, *, batch: int = 32, device: str = "cpu"
+    ) -> None:
+        inputs = texts_in(examples.inputs)
+        self.drop, self.batch, self.device, self.labels = drop, batch, device, examples.labels
+        self.longest = words.how.length
+        try:
+            texts = [inputs.text(i) for i in range(len(inputs))]
+        except (Unreadable, OSError) as error:
+            raise TrialError(f"a text can no longer be read: {error}") from error
+        self.rows = [windows[0] for windows in words.windows(texts)]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def steps(self) -> int:
+        """Batches of one epoch."""
+        return len(starts(len(self), self.batch))
+
+    def training(self, seed: int) -> Iterator[Batch]:
+        """One epoch in an order, and with words left out, drawn from `seed`."""
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(self))
+        lengths = np.array([len(row) for row in self.rows])
+        pool = POOL * self.batch
+        order = np.concatenate(
+            [part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(pool, len(order), pool))]
+        )
+        cuts = starts(len(self), self.batch)
+        parts = list(zip(cuts, [*cuts[1:], len(order)], strict=True))
+        for at in rng.permutation(len(parts)):
+            rows = order[slice(*parts[at])]
+            numbers = padded([self.rows[i] for i in rows], self.longest)
+            if self.drop:
+                numbers[(numbers > UNKNOWN) & (rng.random(numbers.shape) < self.drop)] = UNKNOWN
+            yield self._batch(numbers, rows)
+
+    def evaluation(self) -> Iterator[Batch]:
+        """All texts in order, with all their words."""
+        for start in range(0, len(self), self.batch):
+            rows = np.arange(start, min(len(self), start + self.batch))
+            yield self._batch(padded([self.rows[i] for i in rows], self.longest), rows)
+
+    def _batch(self, numbers: NDArray[np.int32], rows: NDArray[np.int64]) -> Batch:
+        return (
+            torch.from_numpy(numbers.astype(np.int64)).to(self.device),
+            torch.from_numpy(self.labels[rows]).to(self.device),
+        )

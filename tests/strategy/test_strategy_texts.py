@@ -1,0 +1,128 @@
+"""Strategies on texts: the contract suite, planted answers, and what a report says of them."""
+
+import numpy as np
+import pytest
+from scipy import sparse as scipy_sparse
+from sklearn.naive_bayes import ComplementNB
+
+from headstart.budget import Budget
+from headstart.report.telling import suspects, telling_words
+from headstart.source import find
+from headstart.strategy import Bench, sparse
+from headstart.strategy.adapt.classical import Classical
+from headstart.strategy.adapt.majority import Majority
+from headstart.strategy.adapt.probe import Probe
+from headstart.strategy.adapt.scratch import Scratch
+from headstart.target.inputs import StringInputs
+from headstart.target.view import Examples, TrainView
+from headstart.testing import check_adapt, check_all, check_source
+from headstart.testing.texts import CLASSES, planted_texts
+
+pytestmark = pytest.mark.fast
+
+MEMBERS = [
+    (Probe("logistic", 0.1), "toy_text:words"),
+    (Probe("ridge", None, 1), "toy_text:words"),
+    (Scratch(epochs=2, crop=1.0, flip=False, rate=3e-3, drop=0.1), "scratch:text_cnn"),
+]
+
+
+def test_they_keep_their_contract():
+    assert check_all(lambda member: check_adapt(member[0], find(member[1])), MEMBERS, expected=3) == 30
+    assert check_all(check_source, map(find, ["toy_text:words", "scratch:text_cnn"]), expected=2) == 22
+
+
+def view(train=60):
+    raw = planted_texts(train, 120)
+    y = np.array([CLASSES.index(label) for label in raw.labels])
+    rows = list(range(train))
+    held = list(range(train, train + 120))
+    return TrainView(Examples(raw.inputs.take(rows), y[:train]), CLASSES, "accuracy"), raw.inputs.take(held), y[train:]
+
+
+@pytest.mark.parametrize("machine", ["svm", "ridge", "logistic", "bayes"])
+@pytest.mark.parametrize("features", ["words", "words+characters"])
+def test_ngrams_learn_what_words_can_tell(machine, features, tmp_path):
+    seen, held, truth = view(400)
+    made = Classical(features, None, machine, 1.0)(find("scratch"), seen, budget=Budget(), seed=0)
+    right = (made.predict_proba(held).argmax(axis=1) == truth).mean()
+    assert right > 0.8, "with 2,000 words seen of 4,000, nearly all texts of the test have known ones"
+    made.save(tmp_path / "model", check=held)  # raises unless it comes back identical
+    few, held, truth = view(20)
+    made = Classical(features, None, machine, 1.0)(find("scratch"), few, budget=Budget(), seed=0)
+    assert (made.predict_proba(held).argmax(axis=1) == truth).mean() < 0.75
+
+
+def test_the_vocabulary_is_of_the_view_alone():
+    seen, held, _ = view(60)
+    made = Classical("words", None)(find("scratch"), seen, budget=Budget(), seed=0)
+    known = set(made.body.vocabulary["words"])
+    texts = [seen.examples.inputs.text(i) for i in range(60)]
+    assert {term for term in known if " " not in term} == {word for text in texts for word in text.split()}
+    assert any(word not in known for word in held.text(0).split())
+
+
+def test_linear_machines_agree_with_scikit_learn_and_know_absent_classes():
+    rng = np.random.default_rng(0)
+    X = scipy_sparse.csr_matrix(rng.random((40, 6)).astype(np.float32))
+    y = rng.integers(0, 2, 40) * 2  # of class 1 there is none
+    head = sparse.linear(X, y, 4, "bayes", 0.3)
+    scores = head.logits(X)
+    np.testing.assert_array_equal(scores.argmax(axis=1), ComplementNB(alpha=0.3).fit(X, y).predict(X))
+    assert (scores[:, [1, 3]] < -1000).all()
+    alone = sparse.linear(X, np.full(40, 3, dtype=np.int64), 4, "svm", 1.0).logits(X)
+    assert (alone.argmax(axis=1) == 3).all()
+
+
+def test_majority_remembers_that_it_is_for_texts(tmp_path):
+    seen, held, _ = view()
+    made = Majority()(find("scratch"), seen, budget=Budget(), seed=0)
+    made.save(tmp_path / "model", check=held)
+    assert made.modality.name == "text"
+    assert made.predict("just a text") == made.predict(["another text"])
+
+
+def test_a_probe_on_earlier_stages_is_refused_where_there_are_none(tmp_path):
+    seen, _, _ = view()
+    from headstart.errors import TrialError
+
+    with pytest.raises(TrialError, match="has no 5 stages"):
+        Probe(earlier=5)(find("toy_text:words"), seen, budget=Budget(), seed=0, bench=Bench(store=tmp_path))
+
+
+def test_telling_words():
+    texts = ["the sun is hot"] * 4 + ["the rain is wet"] * 4 + ["the hot rain", "a wet sun"]
+    labels = np.array([0] * 4 + [1] * 4 + [0, 1])
+    found = telling_words(texts, labels, 3)
+    assert "hot" in " ".join(found[0])
+    assert "wet" in " ".join(found[1])
+    assert found[2] == []
+    assert telling_words(["a b", "c d"], np.array([0, 1]), 2) == [[], []]
+
+
+def test_labels_that_are_confidently_contradicted_are_found():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 300)
+    given = truth.copy()
+    wrong = rng.permutation(300)[:12]
+    given[wrong] = (truth[wrong] + 1) % 3
+    probabilities = np.full((300, 3), 0.02)
+    probabilities[np.arange(300), truth] = 0.96
+    assert set(suspects(probabilities, given, 50)) == set(wrong.tolist())
+    assert len(suspects(probabilities, given, 5)) == 5
+    timid = np.full((300, 3), 0.3)
+    timid[np.arange(300), truth] = 0.4
+    assert suspects(timid, given, 50) == []
+    assert suspects(np.zeros((0, 3)), np.zeros(0, dtype=np.int64), 5) == []
+
+
+def test_the_text_network_learns_from_random_weights(tmp_path):
+    rng = np.random.default_rng(0)
+    hot, cold = ["fire sun lava", "sun sand fire"], ["snow ice wind", "ice frost snow"]
+    texts = [f"{rng.choice(hot if i % 2 else cold)} {rng.choice(['and so', 'but then', 'or'])} {i}" for i in range(80)]
+    y = np.arange(80) % 2
+    seen = TrainView(Examples(StringInputs(texts[:60]), y[:60]), ("cold", "hot"), "accuracy")
+    strategy = Scratch(epochs=6, rate=3e-3, crop=1.0, flip=False, drop=0.1)
+    made = strategy(find("scratch:text_cnn"), seen, budget=Budget(), seed=0)
+    assert (made.predict_proba(texts[60:]).argmax(axis=1) == y[60:]).all()
+    made.save(tmp_path / "model", check=StringInputs(texts[60:]))
