@@ -134,6 +134,21 @@ def test_a_folder_with_tables_for_the_parts_of_a_split(tmp_path):
         load_target(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["all.csv", "train.csv"])
+def test_a_folder_with_one_table_is_that_table(tmp_path, name):
+    write_csv(tmp_path / name, rows())
+    (tmp_path / "LICENSE").write_text("free")
+    assert load_target(tmp_path).n_examples == 40
+
+
+def test_of_two_tables_none_is_guessed(tmp_path):
+    for name in ("2023.csv", "2024.csv"):
+        write_csv(tmp_path / name, rows())
+    with pytest.raises(TargetError, match=r"2 tables in .*: 2023.csv, 2024.csv") as refused:
+        load_target(tmp_path)
+    assert str(tmp_path / "2023.csv") in str(refused.value)
+
+
 def test_a_table_of_text_files(tmp_path):
     for i, (text, _) in enumerate(rows()):
         (tmp_path / f"{i}.txt").write_text(text)

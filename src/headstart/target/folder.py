@@ -12,7 +12,7 @@ from headstart.errors import OptionError, Problem, TargetError
 from headstart.target.inputs import PathInputs
 from headstart.target.modality import IMAGE, MODALITIES, Modality
 from headstart.target.raw import SIDES, Columns, Raw, Side, as_label, as_sides, listed
-from headstart.target.table import TABLES, read_tables
+from headstart.target.table import TABLES, read_table, read_tables
 
 UNLABELLED = ("unlabelled", "unlabeled")
 """A folder of this name beside the parts of a split holds examples without labels."""
@@ -109,14 +109,14 @@ def read_folder(root: Path, columns: Columns) -> Raw:
     """Read `root/class/*` or `root/{train,val|valid|validation,test}/class/*`; class folders may be nested.
 
     A folder without class folders, with tables called `train.csv` and `test.csv` (or as the parts of a split are
-    called otherwise, and of the other kinds of tables), is a table with a given split.
+    called otherwise, and of the other kinds of tables), is a table with a given split; with a single table, that table.
 
     Raises:
         TargetError: there are no pictures or texts, no class folders, or the parts of the split have different classes.
         OptionError: a column was named; folders have none.
     """
     if tables := _tables(root):
-        return read_tables(tables, columns)
+        return read_tables(tables, columns) if len(tables) > 1 else read_table(tables[0][1], columns)
     named = {key: value for key, value in vars(columns).items() if value is not None}
     if named:
         options = ", ".join(f"{key} {value!r}" for key, value in named.items())
@@ -165,7 +165,7 @@ def read_folder(root: Path, columns: Columns) -> Raw:
 
 
 def _tables(root: Path) -> list[tuple[str, Path]]:
-    """Tables named after the parts of a split, training part first, where the folder holds these and no folders."""
+    """The one table of a folder without folders, or those named after the parts of a split, training part first."""
     try:
         with os.scandir(root) as entries:
             visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
@@ -177,7 +177,8 @@ def _tables(root: Path) -> list[tuple[str, Path]]:
     found = [(stem, Path(e.path)) for stem, end, e in stems if stem.casefold() in SIDES and end.lower() in TABLES]
     sides = [SIDES[stem.casefold()] for stem, _ in found]
     if len(set(sides)) < len(sides) or "train" not in sides:
-        return []
+        every = [Path(e.path) for _, end, e in stems if end.lower() in TABLES]
+        return [("train", every[0])] if len(every) == 1 and not found else []
     return sorted(found, key=lambda part: ("train", "validation", "test").index(SIDES[part[0].casefold()]))
 
 
@@ -251,6 +252,14 @@ def _refuse_empty(walk: _Walk, root: Path, folders: list[os.DirEntry[str]], loos
     if walk.paths:
         return
     many = walk.modality.many
+    if tables := [name for name in walk.ignored if os.path.splitext(name)[1].lower() in TABLES]:
+        raise TargetError(
+            Problem(
+                f"{len(tables)} tables in {root}: {listed(sorted(tables))}",
+                "one table, or tables called train and test",
+                f"give the one that is meant, such as {root / min(tables)}",
+            )
+        )
     if loose:
         found = f"{len(loose)} {many} in {root}, but none in a class folder"
     elif walk.unreadable:
