@@ -6,6 +6,7 @@ both. Peers run in an environment of their own (`benchmarks/peers`).
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -178,9 +179,10 @@ def _whole_job(data: Path, python: Path, folder: Path) -> dict[str, Any]:
 def _epoch(data: Path, python: Path, folder: Path) -> dict[str, Any]:
     """Training the last stage, from the cut and with a frozen prefix in timm: seconds of an epoch, and the accuracy.
 
-    Seconds: of an epoch after the first, everything cached that a second trial would find cached. Accuracy: on the val
-    folder, after `EPOCHS` epochs on the train folder, each pair with a seed of its own. Ours holds 15 % of the train
-    folder out, to keep the epoch that is best there, as it does for users; the peer trains on all of it.
+    Seconds: of an epoch after the first, everything cached that a second trial would find cached; ours include judging
+    the pictures held out. Accuracy: on the val folder, after `EPOCHS` epochs on the train folder, each pair with a seed
+    of its own. Ours holds 15 % of the train folder out, to keep the epoch that is best there, as it does for users; the
+    peer trains on all of it.
     """
     from headstart.budget import Budget
     from headstart.predictor import Predictor
@@ -193,11 +195,11 @@ def _epoch(data: Path, python: Path, folder: Path) -> dict[str, Any]:
     judged = sorted(path for path in (data / "val").rglob("*.jpg"))
     truth = [path.parent.name for path in judged]
 
-    def ours(epochs: int, seed: int) -> tuple[float, Predictor]:
+    def ours(epochs: int, seed: int) -> tuple[list[float], Predictor]:
+        ends = EpochEnds(epochs)
         strategy = make("finetune", {"epochs": epochs, "last": 1, "batch": 16})
-        began = time.perf_counter()
-        predictor = strategy(source, view, budget=Budget(), seed=seed, bench=Bench())
-        return time.perf_counter() - began, predictor
+        predictor = strategy(source, view, budget=Budget(), seed=seed, bench=Bench(progress=ends))
+        return ends.seconds(), predictor
 
     pairs, mine, theirs, epochs = [], [], [], []
     accuracy: dict[str, list[float]] = {"headstart": [], "timm": []}
@@ -207,12 +209,11 @@ def _epoch(data: Path, python: Path, folder: Path) -> dict[str, Any]:
             python, "timm_frozen_finetune", folder / "peer.json", data / "train", data / "val",
             "--epochs", EPOCHS, "--batch", 16, "--seed", seed,
         )  # fmt: skip
-        # What an epoch adds; early stopping does not end training within its first three epochs.
-        all_epochs, predictor = ours(EPOCHS, seed)
-        epoch = (all_epochs - ours(1, seed)[0]) / (EPOCHS - 1)
-        mine.append(epoch)
+        # Early stopping does not end training within its first three epochs.
+        seconds, predictor = ours(EPOCHS, seed)
+        mine.append(median(seconds))
         theirs.append(median(peer["epoch_seconds"]))
-        pairs.append(theirs[-1] / epoch)
+        pairs.append(theirs[-1] / mine[-1])
         epochs.append(predictor.provenance["training"]["epochs"])
         right = [found == true for found, true in zip(predictor.predict(judged), truth, strict=True)]
         accuracy["headstart"].append(sum(right) / len(right))
@@ -228,6 +229,27 @@ def _epoch(data: Path, python: Path, folder: Path) -> dict[str, Any]:
             **{name: [round(found, 4) for found in values] for name, values in accuracy.items()},
         },
     }
+
+
+class EpochEnds:
+    """Hears the progress of a training, and notes when its epochs ended.
+
+    Args:
+        epochs: that the training was told to take.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self._ends: list[float] = []
+
+    def __call__(self, words: str, done: int, total: int) -> None:
+        """As `Bench` tells it: steps done and in all; other work than training has other words."""
+        if words.startswith("finetune") and done % (total // self.epochs) == 0:
+            self._ends.append(time.perf_counter())
+
+    def seconds(self) -> list[float]:
+        """From the end of each epoch to the end of the next."""
+        return [later - earlier for earlier, later in itertools.pairwise(self._ends)]
 
 
 def _no_worse(what: str, ours: list[float], theirs: list[float]) -> dict[str, object]:

@@ -38,6 +38,16 @@ def test_no_worse_says_means_and_ranges():
     )
 
 
+def test_epochs_are_timed_from_end_to_end(monkeypatch):
+    ends = speed.EpochEnds(3)
+    clock = iter([10.0, 12.0, 15.0])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    ends("features lite0", 5, 10)
+    for done in range(1, 16):
+        ends("finetune lite0", done, 15)
+    assert ends.seconds() == [2.0, 3.0]
+
+
 # -- a ledger, watched ------------------------------------------------------------------------------------------------
 
 PROBE = {"source": "a", "strategy": "probe", "parameters": {}}
