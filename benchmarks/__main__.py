@@ -1,7 +1,7 @@
 """Run the benchmarks and keep what they measured, with the machine and the versions they ran on.
 
-python -m benchmarks                                        all of them
-python -m benchmarks scale --set small=2000 --set large=0 --results /tmp/try
+To try one at a small size and leave the committed results alone: `python -m benchmarks scale --set small=1000 --set
+large=0 --results FOLDER`.
 """
 
 from __future__ import annotations
