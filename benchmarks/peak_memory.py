@@ -7,12 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from benchmarks.common import generate, headstart, target
 
-from benchmarks.common import headstart, target
-
-PICTURES, CLASSES, SIDE = 50_000, 10, 96
+PICTURES = 50_000
 LIMIT_MB = 2048
 RUNS = {"a budget of 3 minutes": ("--budget", "3m")}  # which samples them, and says so
 
@@ -20,7 +17,7 @@ RUNS = {"a budget of 3 minutes": ("--budget", "3m")}  # which samples them, and 
 def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        generate(folder / "pictures")
+        generate(folder / "pictures", PICTURES)
         runs = {what: fit(folder, what.replace(" ", "_"), *options) for what, options in RUNS.items()}
     return {
         "pictures": PICTURES,
@@ -48,18 +45,3 @@ def fit(folder: Path, name: str, *options: str) -> dict[str, Any]:
     else:
         found["stderr"] = ran.err[-2000:]
     return found
-
-
-def generate(folder: Path) -> None:
-    """Coloured noise whose hue tells the class, with some overlap: cheap to make, and not trivial to learn."""
-    random = np.random.default_rng(0)
-    for c in range(CLASSES):
-        (folder / f"class_{c}").mkdir(parents=True)
-    for i in range(PICTURES):
-        c = i % CLASSES
-        coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8).astype(np.int64)
-        coarse[..., c % 3] = coarse[..., c % 3] // 2 + 12 * c
-        picture = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize(
-            (SIDE, SIDE), Image.Resampling.BICUBIC
-        )
-        picture.save(folder / f"class_{c}" / f"{i:05d}.jpg", quality=85)

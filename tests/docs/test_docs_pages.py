@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -92,6 +94,46 @@ def test_a_docstring_becomes_markdown(generate):
         "Do it, see `a.b`.\n\n```python\n>>> 1 + 1\n2\n```\n\nArgs:\n\n- `first`: the one that goes on.\n"
         "- `second`: another.\n\nReturns:\n\n- A number: two.\n\nRaises:\n\n- `InputError`: it is wrong.\n"
     )
+
+
+def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(generate, tmp_path, monkeypatch):
+    shutil.copytree(generate.RESULTS, tmp_path / "results")
+    monkeypatch.setattr(generate, "RESULTS", tmp_path / "results")
+    for name in ("fastai", "scale"):
+        (generate.RESULTS / f"{name}.json").unlink(missing_ok=True)
+    page = generate.measured_page()
+    assert "## Seconds to an accuracy" not in page
+    assert "## Many files" not in page
+    line = {"what": "that it is fast", "met": False, "found": "2.00"}
+    about = json.loads((generate.RESULTS / "speed.json").read_text(encoding="utf-8"))
+    seconds = {"target_read": 2.0, "first_trained": 6.25, "shipped_model": None, "process": 121.0}
+    pair = {
+        "seed": 0,
+        "fastai": {
+            "timeline": [{"seconds": 90.5, "accuracy": 0.9, "phase": "frozen"}],
+            "best_accuracy": 0.9,
+            "last_accuracy": 0.9,
+            "process_seconds": 95.0,
+            "test_images": 100,
+        },
+        "headstart": {"empty": {"accuracy": 0.95, "seconds": seconds}},
+        "to_the_better": {"empty": {"fastai_seconds": "never"}},
+    }
+    one = {"peak_mb": 1_200.0, "result_mb": 49.0, "seconds": {"work": 40.0}}
+    second = {"files": 10_000, "new_each_round": 100, "first_pass": one, "rounds": [{}, {}]}
+    memory = {"runs": {"10000": {"peak_mb": 1_300.0}}, "passes": {"10000": one}}
+    measured = {
+        "fastai": {"pairs": [pair], "targets": [line]},
+        "scale": {"second_run": second, "memory": memory, "targets": [line]},
+    }
+    for name, found in measured.items():
+        (generate.RESULTS / f"{name}.json").write_text(json.dumps({**about, "measured": found}), encoding="utf-8")
+    page = generate.measured_page()
+    assert "| 0 | empty | 95.0 % | 90.0 % | 6.2 s | never | 121.0 s | never | 95 s |" in page
+    assert "fastai, seed 0: 90.0 % at 90 s." in page
+    assert "A first pass over 10,000 generated pictures (target read, features of all) took 40.0 s." in page
+    assert "| 10,000 | 1,300 MiB | 1,200 MiB | 49 MiB |" in page
+    assert page.count("| that it is fast | 2.00 | **no** |") == 2
 
 
 def test_check_names_the_stale_page_and_writes_nothing(generate, tmp_path, monkeypatch, capsys):
