@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headstart import files, machine
 
-NAMES = ("bundled_weights", "decode", "speed", "main_job", "bad_input", "peak_memory", "judge_simulation")
+NAMES = ("bundled_weights", "decode", "speed", "main_job", "text", "bad_input", "peak_memory", "judge_simulation")
 RESULTS = Path(__file__).parent / "results"
 
 
