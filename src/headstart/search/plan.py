@@ -32,6 +32,7 @@ SEEDS = 5
 SHARES = (0.25, 0.5)  # of the labels, for label value
 PREPARING = 4.0  # seconds to load a network and compile it
 FREE = 0.5  # seconds that are not worth asking about
+ONCE = 1.0  # seconds of imports and the like in a first trial, which say nothing of how the others will scale
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
 
 
@@ -219,7 +220,9 @@ class Plan:
                 # Should it lead, it needs final trials as well, and one seed proves little.
                 own = max(reserves[side], self._finals(setting, results, standings, speed))
                 reserve = sum(reserves.values()) - reserves[side] + own + OVERHEAD
-                if predicted <= left - reserve or self._indispensable(setting, standings, counts):
+                # What the other side's dear leader needs must not end the search of one that takes no time.
+                free = seed == 0 and predicted <= FREE and left > OVERHEAD
+                if predicted <= left - reserve or free or self._indispensable(setting, standings, counts):
                     return setting.spec(self.episode, "search", seed), predicted
         return None
 
@@ -380,7 +383,7 @@ class Speed:
             examples = (FOLDS - 1) * len(result.labels)
             expected = setting.strategy.seconds(setting.card, examples, result.log_probabilities.shape[1], self.rate)  # type: ignore[union-attr]
             actual = max(1e-3, result.own_seconds)
-            self._ratios.setdefault(result.spec.strategy, []).append(actual / expected)
+            self._ratios.setdefault(result.spec.strategy, []).append((actual + ONCE) / (expected + ONCE))
 
     def factor(self, strategy: str) -> float:
         """Actual over predicted seconds of a strategy so far."""
