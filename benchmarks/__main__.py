@@ -23,6 +23,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "speed": 8,
     "fastai": 11,
     "main_job": 7,
+    "text": 12,
     "bad_input": 3,
     "peak_memory": 4,
     "scale": 25,

@@ -146,7 +146,8 @@ def test_the_encoder_computes_what_bert_computes():
 def test_ngrams_are_scikit_learns_and_come_back_exactly():
     raw = planted_texts(30, 0)
     texts = [raw.inputs.text(i) for i in range(30)]
-    body = TfidfBody.fitted(("words",), texts)
+    body, vectors = TfidfBody.fitted(("words",), texts)
+    assert abs(vectors - body.matrix(texts)).max() == 0
     usual = TfidfVectorizer(
         ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b|[!?]", sublinear_tf=True, dtype=np.float32
     ).fit(texts)
@@ -154,10 +155,10 @@ def test_ngrams_are_scikit_learns_and_come_back_exactly():
     assert abs(body.matrix(others) - usual.transform(others)).max() == 0
     again = restore(json.loads(json.dumps(body.spec())), body.tensors(), "", body.documents())
     assert abs(again.matrix(others) - body.matrix(others)).max() == 0
-    both = TfidfBody.fitted(("words", "characters"), texts)
+    both, _ = TfidfBody.fitted(("words", "characters"), texts)
     assert both.matrix(others).shape == (6, both.width)
     assert both.compute(StringInputs(["ba", ""]), np.arange(2)).unreadable == {1: "is empty"}
-    assert TfidfBody.fitted(("words",), ["...", ",,,"]).matrix(["a"]).shape == (1, 0)
+    assert TfidfBody.fitted(("words",), ["...", ",,,"])[0].matrix(["a"]).shape == (1, 0)
 
 
 def test_the_bundled_encoder_is_what_its_card_says(monkeypatch):

@@ -33,7 +33,7 @@ STEP = 8
 AT_ONCE = 1_024
 """So many texts are read and cut into tokens at a time; they are sorted by length before they are put into batches."""
 
-TOKENS = (256, 512, 1_024, 2_048, 4_096)
+TOKENS = (256, 512, 1_024)
 """Tokens per batch that are tried once per network and machine."""
 
 

@@ -57,20 +57,24 @@ class TfidfBody(Body):
         self.width = sum(len(terms) for terms in vocabulary.values())
 
     @classmethod
-    def fitted(cls, kinds: Iterable[str], texts: Sequence[str]) -> TfidfBody:
-        """The vocabulary and its weights in `texts`; kinds without a single term are left out."""
+    def fitted(cls, kinds: Iterable[str], texts: Sequence[str]) -> tuple[TfidfBody, Any]:
+        """The vocabulary and its weights in `texts`, and their vectors; kinds without a single term are left out."""
+        from scipy import sparse
+
         vocabulary: dict[str, Sequence[str]] = {}
         rarity: dict[str, NDArray[np.float32]] = {}
+        found: list[Any] = []
         for kind in kinds:
             options: dict[str, Any] = {"max_features": MOST_TERMS} | ({"min_df": 1} if len(texts) < 100 else {})
             made = vectoriser(kind, **options)
             try:
-                made.fit(texts)
+                found.append(made.fit_transform(texts))
             except ValueError:  # no text has a term
                 continue
             vocabulary[kind] = made.get_feature_names_out().tolist()
             rarity[kind] = made.idf_.astype(np.float32)
-        return cls(vocabulary, rarity)
+        body = cls(vocabulary, rarity)
+        return body, sparse.hstack(found, format="csr", dtype=np.float32) if found else body.matrix(texts)
 
     @classmethod
     def restored(cls, document: str, tensors: Tensors) -> TfidfBody:

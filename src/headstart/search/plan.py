@@ -9,8 +9,9 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label value*: both leaders again with a quarter and a half of the labels.
 
-In 1 and 2 the side that has spent fewer seconds is next, or, when trials are counted, the one with fewer trials. So
-neither is ever ahead by more than one trial's cost while the other has something left to try that fits.
+In 1 and 2 the side that has spent fewer seconds on tuning is next (features, which all trials share, are not tuning),
+or, when trials are counted, the one with fewer trials. So neither is ever ahead by more than one trial's cost while the
+other has something left to try that fits.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SEEDS = 5
 SHARES = (0.25, 0.5)  # of the labels, for label value
 PREPARING = 4.0  # seconds to load a network and compile it
 FREE = 0.5  # seconds that are not worth asking about
+ONCE = 1.0  # seconds of imports and the like in a first trial, which say nothing of how the others will scale
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
 
 
@@ -211,7 +213,8 @@ class Plan:
         counts = {side: sum(r.side == side for r in done) for side in SIDES}
         reserves = {side: self._reserve(side, results, standings, speed) for side in SIDES}
         spent = {
-            side: 0.0 if self.trials is not None else sum(r.wall for r in done if r.side == side) for side in SIDES
+            side: 0.0 if self.trials is not None else sum(r.own_seconds for r in done if r.side == side)
+            for side in SIDES
         }
         for side in sorted(SIDES, key=lambda side: (spent[side], counts[side])):  # stable: the baseline first
             for setting, seed in self._wishes(standings, side, speed, results):
@@ -219,7 +222,9 @@ class Plan:
                 # Should it lead, it needs final trials as well, and one seed proves little.
                 own = max(reserves[side], self._finals(setting, results, standings, speed))
                 reserve = sum(reserves.values()) - reserves[side] + own + OVERHEAD
-                if predicted <= left - reserve or self._indispensable(setting, standings, counts):
+                # What the other side's dear leader needs must not end the search of one that takes no time.
+                free = seed == 0 and predicted <= FREE and left > OVERHEAD
+                if predicted <= left - reserve or free or self._indispensable(setting, standings, counts):
                     return setting.spec(self.episode, "search", seed), predicted
         return None
 
@@ -380,7 +385,7 @@ class Speed:
             examples = (FOLDS - 1) * len(result.labels)
             expected = setting.strategy.seconds(setting.card, examples, result.log_probabilities.shape[1], self.rate)  # type: ignore[union-attr]
             actual = max(1e-3, result.own_seconds)
-            self._ratios.setdefault(result.spec.strategy, []).append(actual / expected)
+            self._ratios.setdefault(result.spec.strategy, []).append((actual + ONCE) / (expected + ONCE))
 
     def factor(self, strategy: str) -> float:
         """Actual over predicted seconds of a strategy so far."""

@@ -106,7 +106,7 @@ class Classical:
         settings = self if self.size is None else replace(self, features="words+characters", size=None, C=0.5)
         inputs = texts_in(view.examples.inputs)
         texts = [inputs.text(i) for i in range(len(inputs))]
-        body = TfidfBody.fitted(settings.features.split("+"), texts)
+        body, X = TfidfBody.fitted(settings.features.split("+"), texts)
         labels, classes = view.examples.labels, len(view.classes)
-        head = sparse.linear(body.matrix(texts), labels, classes, settings.machine, settings.C)
+        head = sparse.linear(X, labels, classes, settings.machine, settings.C)
         return Predictor(view.classes, body, head)

@@ -43,22 +43,22 @@ class Probe:
         """Ridge, and logistic regression at three penalties; on texts also with three earlier stages."""
         if card.modality == "text" and len(card.stages) > EARLIER:
             return [
-                cls("ridge"),
+                cls("logistic", 0.03),
                 cls("logistic", 0.003, EARLIER),
                 cls("ridge", None, EARLIER),
-                cls("logistic", 0.03),
+                cls("ridge"),
                 cls("logistic", 0.0003, EARLIER),
                 cls("logistic", 1.0),
             ]
         return [cls("ridge"), cls("logistic", 0.01), cls("logistic", 0.1), cls("logistic", 1.0)]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
-        """Ridge: one eigendecomposition. Logistic: up to 300 passes over the features."""
+        """Ridge: one eigendecomposition. Logistic: some dozens of passes over the features."""
         width = card.features * (1 + self.earlier)
         small, large = sorted((examples, width))
         if self.head == "ridge":
             return 0.05 + 20 * small**2 * large / 2e10
-        return 0.05 + 100 * examples * width * classes * 4 / 2e10
+        return 0.05 + 40 * examples * width * classes * 4 / 2e10
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
