@@ -25,7 +25,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "main_job": 7,
     "text": 12,
     "bad_input": 3,
-    "peak_memory": 4,
+    "peak_memory": 13,
     "scale": 25,
     "judge_simulation": 10,
 }
