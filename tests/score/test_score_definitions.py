@@ -242,13 +242,21 @@ def test_linear_accuracy_by_leaving_every_example_out():
     solution = solve(X, y, 3, COARSE)
     mean, scale = standardise(X)
     Z, Y = (X - mean) / scale, 2 * one_hot(y) - 1
-    left_out = np.empty((40, 3))
+    left_out, known = np.empty((2, 40, 3))
     for i in range(40):
         others = np.arange(40) != i
         left_out[i] = SklearnRidge(solution.penalty).fit(Z[others], Y[others]).predict(Z[[i]])[0]
+        known[i] = left_out[i] - Y[others].mean(axis=0) + Y.mean(axis=0)  # the frequencies of all 40
     np.testing.assert_allclose(solution.left_out, left_out, atol=1e-4)
     assert 0.4 < score.linear_accuracy(X, y) < 1
-    assert score.linear_accuracy(X, y) == pytest.approx((left_out.argmax(axis=1) == y).mean(), abs=1e-6)
+    assert score.linear_accuracy(X, y) == pytest.approx((known.round(5).argmax(axis=1) == y).mean(), abs=1e-6)
+
+
+def test_linear_accuracy_of_features_that_say_nothing_is_chance_not_zero():
+    y = np.arange(200) % 2
+    assert score.linear_accuracy(np.zeros((200, 3)), y) == 0.5
+    noise = [score.linear_accuracy(np.random.default_rng(seed).normal(size=(200, 20)), y) for seed in range(10)]
+    assert 0.42 < np.mean(noise) < 0.58
 
 
 def test_knn_by_leaving_every_example_out():

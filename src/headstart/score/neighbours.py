@@ -16,7 +16,8 @@ def knn_accuracy(features: ArrayLike, labels: ArrayLike) -> float:
     """Leave-one-out accuracy of the five nearest neighbours (Cover & Hart 1967), by Euclidean distance.
 
     Each example is given the class that most of its five nearest others have; of classes with equally many, the one
-    whose neighbours are nearer. Of more than 2,000 examples, 2,000 at even distances in the given order are asked about.
+    whose neighbours are nearer. Of more than 2,000 examples, 2,000 at even distances in the given order are asked
+    about.
 
     Args:
         features: (N, D) numbers.

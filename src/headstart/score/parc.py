@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from headstart.score.spectrum import labelled
 
-MOST = 2_000
+MOST = 1_500
 """Examples that are compared with one another; of more, this many at even distances are taken."""
 
 
@@ -16,7 +16,7 @@ def parc(features: ArrayLike, labels: ArrayLike) -> float:
 
     Spearman's correlation, over all pairs of examples, between 1 - Pearson's correlation of their features and
     1 - Pearson's correlation of their one-hot labels. The latter has two values, so that its ranks are those of
-    "different class". Of more than 2,000 examples, 2,000 at even distances in the given order are taken.
+    "different class". Of more than 1,500 examples, 1,500 at even distances in the given order are taken.
 
     Args:
         features: (N, D) numbers.

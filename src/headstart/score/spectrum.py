@@ -32,12 +32,11 @@ class Labelled:
 
     def one_hot(self) -> Floats:
         """(N, K) float64: 1 where an example is of the class."""
-        return (self.y[:, None] == np.arange(self.classes)).astype(np.float64)
+        return np.asarray(self.y[:, None] == np.arange(self.classes), dtype=np.float64)
 
     def centred(self) -> Floats:
         """X without its mean, (N, D)."""
-        centred: Floats = self.X - self.X.mean(axis=0)
-        return centred
+        return np.asarray(self.X - self.X.mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ def principal(X: Floats, width: int) -> Floats:
         return on_axes
     values, basis = np.linalg.eigh(X.T @ X)
     kept = np.flatnonzero(_above_rounding(values, X.shape))[::-1][:width]
-    on_axes = X @ basis[:, kept]
-    return on_axes
+    return np.asarray(X @ basis[:, kept])
 
 
 def _above_rounding(values: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
