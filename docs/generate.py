@@ -332,7 +332,7 @@ def measured_page() -> str:
         "Ratios: median of pairs measured in turn (smallest to largest).\n",
         *_targets(speed["measured"]["targets"]),
     ]
-    for name, part in (("fastai", fastai_part), ("scale", scale_part)):
+    for name, part in (("fastai", fastai_part), ("scale", scale_part), ("score", score_part)):
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
     return "\n".join(parts) + "\n"
@@ -369,6 +369,11 @@ def fastai_part(document: dict[str, Any]) -> list[str]:
         line = ", ".join(f"{100 * p['accuracy']:.1f} % at {p['seconds']:.0f} s" for p in theirs["timeline"])
         parts.append(f"\nfastai, seed {pair['seed']}: {line}.\n")
     return [*parts, *_targets(found["targets"])]
+
+
+def score_part(document: dict[str, Any]) -> list[str]:
+    """Seconds of scores, and whether LogME is right with few examples."""
+    return ["\n## Scores\n", _ran(document), *_targets(document["measured"]["targets"])]
 
 
 def scale_part(document: dict[str, Any]) -> list[str]:

@@ -30,6 +30,7 @@ def test_public_names():
         "HeadstartError",
         "InputError",
         "Predictor",
+        "Ranking",
         "Run",
         "Target",
         "check",
@@ -37,6 +38,7 @@ def test_public_names():
         "load",
         "load_target",
         "open_run",
+        "rank",
         "sources",
     ]
     for name in headstart.__all__:

@@ -16,10 +16,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 if TYPE_CHECKING:
-    from headstart.api import Run, check, fit, load, open_run, sources
+    from headstart.api import Run, check, fit, load, open_run, rank, sources
     from headstart.errors import HeadstartError, InputError
     from headstart.judge.evidence import Evidence
     from headstart.predictor import Predictor
+    from headstart.search.rank import Ranking
     from headstart.target import Target, load_target
 
 _WHERE = {
@@ -27,6 +28,7 @@ _WHERE = {
     "HeadstartError": "headstart.errors",
     "InputError": "headstart.errors",
     "Predictor": "headstart.predictor",
+    "Ranking": "headstart.search.rank",
     "Run": "headstart.api",
     "Target": "headstart.target",
     "check": "headstart.api",
@@ -34,6 +36,7 @@ _WHERE = {
     "load": "headstart.api",
     "load_target": "headstart.target",
     "open_run": "headstart.api",
+    "rank": "headstart.api",
     "sources": "headstart.api",
 }
 
@@ -42,6 +45,7 @@ __all__ = [
     "HeadstartError",
     "InputError",
     "Predictor",
+    "Ranking",
     "Run",
     "Target",
     "check",
@@ -49,6 +53,7 @@ __all__ = [
     "load",
     "load_target",
     "open_run",
+    "rank",
     "sources",
 ]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What `import headstart` offers: fit, check, sources, load, open_run."""
+"""What `import headstart` offers: fit, check, rank, sources, load, open_run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from headstart.report import Showcase, Shown, Telling, beginning, thumbnail, wri
 from headstart.report.telling import suspects, telling_words
 from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
+from headstart.search import rank as ranking
 from headstart.search import run as search
 from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
 from headstart.source import BUNDLED, SMALL, SourceCard
@@ -186,6 +187,41 @@ def check(data: Any, **options: Any) -> Hygiene:
         TargetError: it cannot be read at all, or there is too little of it.
     """
     return load_target(data, **options).hygiene
+
+
+def rank(
+    data: Any,
+    sources: Sequence[str] = (),
+    *,
+    by: str = ranking.BY,
+    resamples: int = ranking.RESAMPLES,
+    device: str = "cpu",
+    progress: ranking.Progress | None = None,
+    **options: Any,
+) -> ranking.Ranking:
+    """Rank pretrained sources by scores on their frozen features, in seconds, before anything is trained.
+
+    Only training examples are looked at, never sealed ones. A ranking is a guess, and it says how good a one:
+    `first`, the share of resamples in which a source is first, and `agreement` among the scores. :func:`fit` proves.
+
+    Args:
+        data: as for :func:`fit`.
+        sources: names of pretrained sources; empty: the bundled ones.
+        by: the score that ranks. `linear`, the default, is the leave-one-out accuracy of a linear probe.
+        resamples: on how many resamples of the examples the ranking is repeated; 0: on none.
+        device: `cpu`, or a torch device such as `cuda`.
+        progress: called as `progress(words, done, total)`.
+        options: `label`, `input`, `group`, `test_fraction`, `seed`, `name`, as for :func:`fit`.
+
+    Raises:
+        InputError: the data, a source or an option is wrong.
+    """
+    ranking.check(by, resamples)
+    cards_of(sources)
+    _check_device(device)
+    target = data if isinstance(data, Target) else load_target(data, **options)
+    seed = int(options.get("seed", 0))
+    return ranking.rank(target, tuple(sources), by=by, resamples=resamples, seed=seed, device=device, progress=progress)
 
 
 def sources() -> list[SourceCard]:

@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
 
+from headstart.score.ridge import PENALTIES, standardise
 from headstart.strategy import linear
 
 pytestmark = pytest.mark.fast
@@ -40,7 +41,7 @@ def brute_force(X, y, classes, penalty):
     Fixed: the standardisation (mean and scale of all N, the features' only) and the penalty. Refitted without the
     example: the weights and the intercept.
     """
-    mean, scale = linear.standardise(X)
+    mean, scale = standardise(X)
     Z = (X.astype(np.float64) - mean) / scale
     Y = targets(y, classes)
     out = np.empty_like(Y)
@@ -61,9 +62,9 @@ def test_leave_one_out_is_what_refitting_gives(shape):
 @pytest.mark.parametrize("noise", [0.3, 4.0])
 def test_the_penalty_is_the_best_of_all_by_brute_force(shape, noise):
     X, y = problem(*SHAPES[shape], noise=noise)
-    errors = [((brute_force(X, y, 3, p) - targets(y, 3)) ** 2).mean() for p in linear.PENALTIES]
+    errors = [((brute_force(X, y, 3, p) - targets(y, 3)) ** 2).mean() for p in PENALTIES]
     fitted = linear.ridge(X, y, 3)
-    at = int(np.flatnonzero(fitted.penalty == linear.PENALTIES)[0])
+    at = int(np.flatnonzero(fitted.penalty == PENALTIES)[0])
     assert errors[at] == pytest.approx(min(errors), rel=1e-4)
     assert max(errors) > 1.01 * min(errors), "any penalty would have passed"
 
@@ -77,7 +78,7 @@ def test_noise_is_penalised_more_than_signal():
 def test_the_head_is_scikit_learn_s_ridge(shape):
     X, y = problem(*SHAPES[shape])
     fitted = linear.ridge(X, y, 3)
-    mean, scale = linear.standardise(X)
+    mean, scale = standardise(X)
     model = SklearnRidge(alpha=fitted.penalty).fit((X.astype(np.float64) - mean) / scale, targets(y, 3))
     new, _ = problem(50, SHAPES[shape][1], seed=5)
     expected = model.predict((new.astype(np.float64) - mean) / scale)
@@ -100,7 +101,7 @@ def test_both_branches_agree(monkeypatch):
 def test_blocks_change_nothing(shape, monkeypatch):
     X, y = problem(*SHAPES[shape])
     whole = linear.ridge(X, y, 3)
-    monkeypatch.setattr(linear, "_BLOCK", 7)
+    monkeypatch.setattr("headstart.score.ridge._BLOCK", 7)
     blocks = linear.ridge(X, y, 3)
     assert whole.penalty == blocks.penalty
     np.testing.assert_allclose(whole.left_out, blocks.left_out, atol=1e-4)
@@ -110,7 +111,7 @@ def test_blocks_change_nothing(shape, monkeypatch):
 def test_standardise_by_hand_and_with_large_offsets():
     rng = np.random.default_rng(0)
     X = (1000 + rng.normal(size=(500, 6)) * [1, 2, 1, 2, 1, 2]).astype(np.float32)
-    mean, scale = linear.standardise(X)
+    mean, scale = standardise(X)
     np.testing.assert_allclose(mean, X.astype(np.float64).mean(0), rtol=1e-6)
     np.testing.assert_allclose(scale, X.astype(np.float64).std(0), rtol=1e-3)
 
@@ -119,10 +120,10 @@ def test_a_feature_that_hardly_moves_is_not_blown_up():
     X = np.random.default_rng(0).normal(size=(50, 9)).astype(np.float32)
     X[:, 3] = 7.0
     X[:, 5] *= 1e-4
-    _, scale = linear.standardise(X)
+    _, scale = standardise(X)
     floor = 0.1 * np.sqrt((X.astype(np.float64).std(0) ** 2).mean())
     np.testing.assert_allclose(scale[[3, 5]], floor, rtol=1e-3)
-    assert (linear.standardise(np.full((5, 2), 3, dtype=np.float32))[1] == 1).all()
+    assert (standardise(np.full((5, 2), 3, dtype=np.float32))[1] == 1).all()
 
 
 def test_ridge_as_logits_keeps_labels_and_is_likelier():
@@ -147,7 +148,7 @@ def test_ridge_as_logits_keeps_labels_and_is_likelier():
 def test_logistic_gives_scikit_learn_s_probabilities(classes, C):
     X, y = problem(80, 10, classes)
     head = linear.logistic(X, y, classes, C)
-    mean, scale = linear.standardise(X)
+    mean, scale = standardise(X)
     new, _ = problem(40, 10, classes, seed=4)
     logits = head.logits(new).astype(np.float64)
     probabilities = np.exp(logits - logits.max(1, keepdims=True))
@@ -163,7 +164,7 @@ def test_logistic_gives_scikit_learn_s_probabilities(classes, C):
 def test_the_kernel_machine_is_one_versus_rest_svc(classes):
     X, y = problem(70, 6, classes, noise=1.5)
     head = linear.kernel_machine(X, y, classes, 3.0)
-    mean, scale = linear.standardise(X)
+    mean, scale = standardise(X)
     Z = ((X - mean) / scale).astype(np.float64)
     machines = [SVC(C=3.0, gamma=1 / 6).fit(Z, y == c) for c in range(classes)]
     new, _ = problem(50, 6, classes, seed=3, noise=1.5)

@@ -1,0 +1,143 @@
+"""Ranking sources: the planted order, stability, agreement, and that nothing sealed is looked at."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import headstart as hs
+from headstart.errors import InputError, OptionError, RunError, SourceError
+from headstart.score import SCORES
+from headstart.search import rank as ranking
+from headstart.target.seal import Seal
+from headstart.testing import negative, positive, text_target
+
+pytestmark = pytest.mark.fast
+
+TOYS = ("toy:pixels", "toy:detail")
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch):
+    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+
+
+def test_the_source_that_sees_the_label_is_first():
+    detail = hs.rank(positive().target(), TOYS, resamples=10)
+    assert detail.best == "toy:detail"
+    assert [each.first for each in detail.sources] == [1.0, 0.0]
+    assert detail.sources[0].scores["linear"] > 0.9
+    assert detail.sources[1].scores["linear"] < 0.7
+    layout = hs.rank(negative().target(), TOYS, resamples=10)
+    assert layout.best == "toy:pixels"
+    assert layout.sources[0].first == 1.0
+
+
+def test_what_a_ranking_says():
+    found = hs.rank(positive().target(), TOYS, resamples=5)
+    assert (found.target, found.modality, found.by, found.classes) == ("positive", "image", "linear", 2)
+    assert found.examples == 80  # of the 240, the training part
+    assert (found.resamples, found.resampled) == (5, 51)  # 63.2 %
+    best, other = found.sources
+    # toy:pixels gives 256 features of 80 examples, where the H-score is the same for all; toy:detail gives 8.
+    assert set(SCORES) - set(best.scores) == {"leep", "nce"} == set(best.skipped)
+    assert set(other.skipped) == {"leep", "nce", "h_score"}
+    assert "own classifier" in other.skipped["leep"]
+    assert set(found.agreement) == set(other.scores) - {"linear"}
+    assert found.agreement["logme"] == 1.0
+    assert -1 <= found.concordance <= 1
+    assert set(found.score_seconds) == set(best.scores)
+    assert json.loads(json.dumps(found.to_json()))["sources"][0]["source"] == "toy:detail"
+    assert other.short == "pixels"
+
+
+def test_it_is_the_same_every_time_and_features_are_recalled():
+    target = positive().target()
+    one, two = (hs.rank(target, TOYS, resamples=8) for _ in range(2))
+    assert all(each.recalled == 80 for each in two.sources)
+    assert [(e.source, e.scores, e.first) for e in one.sources] == [(e.source, e.scores, e.first) for e in two.sources]
+
+
+def test_nothing_sealed_and_no_given_validation_example_is_looked_at(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the seal was opened")
+
+    monkeypatch.setattr(Seal, "open", refuse)
+    looked = []
+    extract = ranking.extract
+
+    def watched(body, inputs, **options):
+        looked.extend(inputs.name(i) for i in range(len(inputs)))
+        return extract(body, inputs, **options)
+
+    monkeypatch.setattr(ranking, "extract", watched)
+    target = positive().target()
+    view = dataclasses.replace(target.everything, validation=np.arange(80) >= 60)
+    given = dataclasses.replace(target, everything=view)
+    assert hs.rank(given, TOYS, resamples=0).examples == 60
+    inputs = target.everything.examples.inputs
+    assert set(looked) == {inputs.name(i) for i in range(60)}
+    sealed = target.episodes[0].seal.inputs
+    assert not set(looked) & {sealed.name(i) for i in range(len(sealed))}
+
+
+def test_texts():
+    found = hs.rank(text_target(), ["toy_text:words"])
+    assert found.modality == "text"
+    assert found.sources[0].scores["linear"] > 0.9
+    assert found.sources[0].first is None
+    assert found.resamples == 0
+    assert found.concordance is None
+    assert any("one source" in note for note in found.notes)
+
+
+def test_small_targets_say_that_all_labels_were_seen():
+    found = hs.rank(positive(80, 0).target(), TOYS, resamples=0)
+    assert found.examples == 80
+    assert any("would be too kind" in note for note in found.notes)
+
+
+def test_large_targets_are_sampled(monkeypatch):
+    monkeypatch.setattr(ranking, "MOST_CLOSED", 50)
+    monkeypatch.setattr(ranking, "MOST_FITTED", 30)
+    monkeypatch.setattr(ranking, "MOST_RESAMPLED", 20)
+    found = hs.rank(positive().target(), TOYS, resamples=3)
+    assert (found.examples, found.resampled) == (50, 20)
+    assert "Of 80 training examples 50 were looked at." in found.notes
+
+
+def test_another_score_can_rank():
+    found = hs.rank(positive().target(), TOYS, by="logme", resamples=3)
+    assert found.by == "logme"
+    assert found.sources[0].scores["logme"] >= found.sources[1].scores["logme"]
+    assert "linear" in found.agreement
+
+
+def test_mistakes():
+    target = positive().target()
+    with pytest.raises(OptionError, match=r"unknown score 'logmee' .*logme"):
+        hs.rank(target, TOYS, by="logmee")
+    with pytest.raises(OptionError, match="own classifier"):
+        hs.rank(target, TOYS, by="leep")
+    with pytest.raises(OptionError, match="the same for all features where 80 examples"):
+        hs.rank(target, by="h_score", sources=["toy:pixels"])
+    with pytest.raises(OptionError, match="-1 resamples"):
+        hs.rank(target, TOYS, resamples=-1)
+    with pytest.raises(SourceError, match="efficientnet_lite0"):
+        hs.rank(target, ["efficientnet_lit0"])
+    with pytest.raises(RunError) as raised:
+        hs.rank(target, ["toy_text:words", "scratch:small_cnn"])
+    assert "it takes text, and the target is image" in str(raised.value)
+    assert "needs a pretrained source" in str(raised.value)
+    assert isinstance(raised.value, InputError)
+
+
+def test_kendall_against_scipy():
+    from scipy.stats import kendalltau
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.integers(0, 5, (2, 7)).tolist()
+        assert ranking.kendall(a, b) == pytest.approx(kendalltau(a, b).statistic, abs=1e-12)
+    assert ranking.kendall([1.0], [2.0]) is None
