@@ -12,6 +12,7 @@ from headstart.source import architecture
 from headstart.source.scratch import NothingSource, ScratchSource
 from headstart.strategy import STRATEGIES
 from headstart.strategy.adapt.classical import Classical
+from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
@@ -25,6 +26,7 @@ from headstart.testing import ToySource, check_adapt, check_all, check_reader, c
 QUICK = {
     "probe": (Probe("logistic", 0.1), "toy:detail"),
     "prototypes": (Prototypes(), "toy:detail"),
+    "contrast": (Contrast(steps=2), "toy_text:words"),
     "finetune": (Finetune(epochs=1), "toy:detail"),
     "majority": (Majority(), "scratch"),
     "classical": (Classical("pixels", 16, "svm"), "scratch"),
@@ -58,9 +60,9 @@ def test_bundled_and_large_sources_keep_their_contract():
 def test_strategies_keep_their_contract():
     assert QUICK.keys() == STRATEGIES.keys()
     checks = check_all(
-        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=6
+        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=7
     )
-    assert checks == 6 * 10
+    assert checks == 7 * 10
 
 
 @pytest.fixture

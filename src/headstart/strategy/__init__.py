@@ -6,6 +6,7 @@ from typing import Any
 
 from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.classical import Classical
+from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
@@ -21,6 +22,7 @@ STRATEGIES: dict[str, type[Any]] = {
         Probe,
         Prototypes,
         Finetune,
+        Contrast,
         Majority,
         Classical,
         Scratch,
