@@ -230,4 +230,5 @@ def _note(predictor: Predictor) -> str:
     training = predictor.provenance.get("training", {})
     if training.get("stopped_by") != "budget":
         return ""
-    return f"training was cut short by the budget after {training['epochs']} epochs"
+    after = f"{training['steps']} steps" if "steps" in training else f"{training['epochs']} epochs"
+    return f"training was cut short by the budget after {after}"

@@ -18,8 +18,11 @@ from headstart.train import History
 
 pytestmark = pytest.mark.fast
 
+OF_PICTURES = [name for name, kind in STRATEGIES.items() if "image" in kind.needs.modalities]
+"""The others are tested in test_strategy_texts.py and test_strategy_contrast.py."""
 SMALL = {
     "probe": {"head": "logistic", "C": 0.5},
+    "prototypes": {},
     "finetune": {"epochs": 1, "batch": 8},
     "majority": {},
     "classical": {"features": "pixels", "size": 8},
@@ -62,6 +65,7 @@ def fitted(tiny, tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
     sources = {
         "probe": tiny,
+        "prototypes": tiny,
         "finetune": tiny,
         "majority": find("scratch"),
         "classical": find("scratch"),
@@ -72,11 +76,11 @@ def fitted(tiny, tmp_path_factory):
         torch.rand(3)  # whatever the global state is
         return make(name, SMALL[name])(sources[name], view(), budget=Budget(), seed=7, bench=Bench(store=store))
 
-    assert set(sources) == set(SMALL) == set(STRATEGIES), "a strategy is not tested"
-    return {name: (sources[name], fit(name), fit(name)) for name in STRATEGIES}
+    assert set(sources) == set(SMALL) == set(OF_PICTURES), "a strategy is not tested"
+    return {name: (sources[name], fit(name), fit(name)) for name in OF_PICTURES}
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", OF_PICTURES)
 def test_contract(name, fitted):
     kind = STRATEGIES[name]
     source, predictor, again = fitted[name]
@@ -92,7 +96,7 @@ def test_contract(name, fitted):
     np.testing.assert_array_equal(p, again.predict_proba(new))
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", OF_PICTURES)
 def test_the_grid_is_made_of_distinct_settings_that_come_back_from_json(name, fitted):
     source, *_ = fitted[name]
     grid = STRATEGIES[name].grid(source.card)
@@ -103,7 +107,7 @@ def test_the_grid_is_made_of_distinct_settings_that_come_back_from_json(name, fi
         assert setting.seconds(source.card, 10_000, 5, 1e10) >= setting.seconds(source.card, 100, 5, 1e10)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", OF_PICTURES)
 def test_training_leaves_the_global_random_state_alone(name, fitted):
     source, *_ = fitted[name]
     torch_state = torch.random.get_rng_state()
@@ -150,6 +154,7 @@ def test_what_is_lacking_is_said_in_words(needs, changes, words):
         ("probe", "efficientnet_lite0", True),
         ("probe", "scratch", False),
         ("probe", "scratch:small_cnn", False),
+        ("prototypes", "scratch", False),
         ("finetune", "scratch:small_cnn", False),
         ("majority", "scratch", True),
         ("majority", "efficientnet_lite0", False),

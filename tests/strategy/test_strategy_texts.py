@@ -12,6 +12,7 @@ from headstart.strategy import Bench, sparse
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
+from headstart.strategy.adapt.prototypes import Prototypes
 from headstart.strategy.adapt.scratch import Scratch
 from headstart.target.inputs import StringInputs
 from headstart.target.view import Examples, TrainView
@@ -23,12 +24,13 @@ pytestmark = pytest.mark.fast
 MEMBERS = [
     (Probe("logistic", 0.1), "toy_text:words"),
     (Probe("ridge", None, 1), "toy_text:words"),
+    (Prototypes("sphere"), "toy_text:words"),
     (Scratch(epochs=2, crop=1.0, flip=False, rate=3e-3, drop=0.1), "scratch:text_cnn"),
 ]
 
 
 def test_they_keep_their_contract():
-    assert check_all(lambda member: check_adapt(member[0], find(member[1])), MEMBERS, expected=3) == 30
+    assert check_all(lambda member: check_adapt(member[0], find(member[1])), MEMBERS, expected=4) == 40
     assert check_all(check_source, map(find, ["toy_text:words", "scratch:text_cnn"]), expected=2) == 22
 
 

@@ -12,9 +12,11 @@ from headstart.source import architecture
 from headstart.source.scratch import NothingSource, ScratchSource
 from headstart.strategy import STRATEGIES
 from headstart.strategy.adapt.classical import Classical
+from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
+from headstart.strategy.adapt.prototypes import Prototypes
 from headstart.strategy.adapt.scratch import Scratch
 from headstart.target import READERS
 from headstart.target.readers import Reader
@@ -23,6 +25,8 @@ from headstart.testing import ToySource, check_adapt, check_all, check_reader, c
 # Settings that are quick, and a source for each: a strategy without a row here fails the test below.
 QUICK = {
     "probe": (Probe("logistic", 0.1), "toy:detail"),
+    "prototypes": (Prototypes(), "toy:detail"),
+    "contrast": (Contrast(steps=2), "toy_text:words"),
     "finetune": (Finetune(epochs=1), "toy:detail"),
     "majority": (Majority(), "scratch"),
     "classical": (Classical("pixels", 16, "svm"), "scratch"),
@@ -56,9 +60,9 @@ def test_bundled_and_large_sources_keep_their_contract():
 def test_strategies_keep_their_contract():
     assert QUICK.keys() == STRATEGIES.keys()
     checks = check_all(
-        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=5
+        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=7
     )
-    assert checks == 5 * 10
+    assert checks == 7 * 10
 
 
 @pytest.fixture

@@ -6,15 +6,28 @@ from typing import Any
 
 from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.classical import Classical
+from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
+from headstart.strategy.adapt.prototypes import Prototypes
 from headstart.strategy.adapt.scratch import Scratch
 from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
 
 __all__ = ["STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
 
-STRATEGIES: dict[str, type[Any]] = {cls.name: cls for cls in (Probe, Finetune, Majority, Classical, Scratch)}
+STRATEGIES: dict[str, type[Any]] = {
+    cls.name: cls
+    for cls in (
+        Probe,
+        Prototypes,
+        Finetune,
+        Contrast,
+        Majority,
+        Classical,
+        Scratch,
+    )
+}
 
 
 def find(name: str) -> type[Any]:

@@ -61,6 +61,7 @@ class History:
         best_epoch: index of the epoch whose weights were kept.
         stopped: why it ended: `epochs`, `patience`, or `budget`.
         resumed: epoch it resumed from, 0 for none.
+        steps: of the optimiser.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -68,6 +69,7 @@ class History:
     best_epoch: int = -1
     stopped: str = "epochs"
     resumed: int = 0
+    steps: int = 0
 
 
 def train(
@@ -147,7 +149,7 @@ def train(
                         raise DivergedError(f"the gradient became {float(norm)} in epoch {number + 1}")
                     optimiser.step()
                     optimiser.zero_grad(set_to_none=True)
-                    step += 1
+                    history.steps = step = step + 1
                 if progress is not None:
                     progress(number * steps_per_epoch + position, plan.epochs * steps_per_epoch)
                 if number == 0 and budget.left() <= 0:

@@ -78,8 +78,39 @@ class Texts:
             rows = np.arange(start, min(len(self), start + self.batch))
             yield self._batch(padded([self.rows[i] for i in rows], self.longest), rows)
 
+    def balanced(self, steps: int, seed: int) -> Iterator[Batch]:
+        """Batches in which every class has as many texts as any other, as far as there are so many.
+
+        All texts in every batch where they fit into one. Else as many classes as can have two texts at least, the
+        classes and the texts of each in turn, in an order drawn from `seed`; no text twice in a batch.
+
+        Args:
+            steps: how many batches.
+            seed: of the orders.
+        """
+        if len(self) <= self.batch:
+            whole = self._batch(padded(self.rows, self.longest), np.arange(len(self)))
+            yield from (whole for _ in range(steps))
+            return
+        rng = np.random.default_rng(seed)
+        members = [np.flatnonzero(self.labels == c) for c in np.unique(self.labels)]
+        each = max(2, self.batch // len(members))
+        classes = _in_turn(np.arange(len(members)), self.batch // each, rng)
+        texts = [_in_turn(rows, each, rng) for rows in members]
+        for _ in range(steps):
+            rows = np.concatenate([next(texts[c]) for c in next(classes)])
+            yield self._batch(padded([self.rows[i] for i in rows], self.longest), rows)
+
     def _batch(self, numbers: NDArray[np.int32], rows: NDArray[np.int64]) -> Batch:
         return (
             torch.from_numpy(numbers.astype(np.int64)).to(self.device),
             torch.from_numpy(self.labels[rows]).to(self.device),
         )
+
+
+def _in_turn(values: NDArray[np.int64], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """So many of the values at a time, none twice, in a drawn order, and then in another, without end."""
+    size = min(size, len(values))
+    while True:
+        order = rng.permutation(values)
+        yield from (order[start : start + size] for start in range(0, len(order) - size + 1, size))

@@ -1,0 +1,120 @@
+"""contrast: draw texts of one class together and classes apart, then fit a linear classifier on the tuned vectors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from headstart import machine
+from headstart.budget import Budget
+from headstart.errors import TrialError
+from headstart.features.text import TextBody, Words, tokenizer_of
+from headstart.predictor import Predictor
+from headstart.source.card import Source, SourceCard, Tokens
+from headstart.strategy import linear
+from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.target.view import TrainView
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Contrastive fine-tuning with few labels, in the spirit of SetFit (Tunstall et al. 2022).
+
+    SetFit draws pairs of texts and encodes both; here every text of a balanced batch is encoded once a step, and all
+    pairs in the batch are learned from, so that some tens of steps are enough.
+
+    Args:
+        steps: of the optimiser.
+        rate: peak learning rate.
+        last: how many of the last stages are trained; None: everything.
+        batch: texts per step; all of them where there are no more.
+        C: inverse penalty of the logistic regression on the tuned vectors.
+    """
+
+    name: ClassVar[str] = "contrast"
+    side: ClassVar[Side] = "transfer"
+    needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("text",), gradients=True)
+
+    steps: int = 30
+    rate: float = 5e-5
+    last: int | None = None
+    batch: int = 64
+    C: float = 1.0
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """Everything, then longer, then more boldly; and, where the network is deep, its upper half alone."""
+        whole: list[Adapt] = [cls(), cls(steps=60), cls(rate=1e-4)]
+        return whole if len(card.stages) < 2 else [*whole, cls(last=len(card.stages) // 2)]
+
+    def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
+        """Forward and backward in torch for every text of every step, and a step of the optimiser."""
+        # Dense layers run twice as efficiently as what TRAINING_RATE was measured on.
+        a_text = card.flops / (2 * TRAINING_RATE * machine.cores())
+        return 0.5 + self.steps * (min(examples, self.batch) * a_text + 3e-9 * card.parameters) + 1e-5 * examples
+
+    def frozen(self, card: SourceCard) -> float:
+        """None."""
+        return 0.0
+
+    def __call__(
+        self,
+        source: Source,
+        view: TrainView,
+        *,
+        budget: Budget,
+        seed: int,
+        bench: Bench = PLAIN,
+    ) -> Predictor:
+        """Train the network for its vectors, then the head on them."""
+        import torch
+
+        from headstart.strategy.embedder import Embedder
+        from headstart.train import Contrast as Pairs
+        from headstart.train import Plan, Texts, train
+
+        card, tokens, document = source.card, source.card.preprocessing, tokenizer_of(source)
+        assert isinstance(tokens, Tokens)
+        labels, classes = view.examples.labels, len(view.classes)
+        if np.bincount(labels).max() < 2:
+            raise TrialError("contrast learns from pairs of one class, and no class has two examples")
+        trainable = self._trainable(card)
+        batches = Texts(view.examples, Words(document, tokens), batch=self.batch, device=bench.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            trunk: Any = source.module(seed)
+        precision = "bf16" if bench.device.startswith("cuda") else "fp32"
+        history = train(
+            Embedder(trunk).to(bench.device),
+            Pairs(),
+            lambda number: batches.balanced(self.steps, number),
+            self.steps,
+            Plan(1, self.rate, decay=0.01, precision=precision, seed=seed),
+            trainable,
+            budget=budget,
+            checkpoint=None,  # in seconds it is all done again
+            progress=bench.saying(f"contrast {card.short}"),
+        )
+        stages: dict[str, Any] = {"device": bench.device, "stages": card.stages}
+        body = TextBody(trunk, card.architecture, tokens, document, card.features, **stages)
+        X = bench.features(body, view.examples.inputs, card.short)
+        head = linear.logistic(X, labels, classes, self.C)
+        training = {"steps": history.steps, "stopped_by": history.stopped}
+        return Predictor(view.classes, body, head, provenance={"training": training})
+
+    def _trainable(self, card: SourceCard) -> Any:
+        """All parameters, or those of the last stages.
+
+        Raises:
+            TrialError: there are not so many stages.
+        """
+        from headstart.train import Trainable
+
+        if self.last is None:
+            return Trainable()
+        if not 1 <= self.last <= len(card.stages):
+            raise TrialError(f"the last {self.last} of {len(card.stages)} stages of {card.name} cannot be trained")
+        return Trainable(tuple((rf"trunk\.{re.escape(s.name)}\.", 1.0) for s in card.stages[-self.last :]))
