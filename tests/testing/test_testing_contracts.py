@@ -13,6 +13,7 @@ from headstart.source.scratch import NothingSource, ScratchSource
 from headstart.strategy import STRATEGIES
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.scratch import Scratch
@@ -24,6 +25,7 @@ from headstart.testing import ToySource, check_adapt, check_all, check_reader, c
 QUICK = {
     "probe": (Probe("logistic", 0.1), "toy:detail"),
     "finetune": (Finetune(epochs=1), "toy:detail"),
+    "lora": (Lora(layers="all", epochs=1), "toy_text:words"),
     "majority": (Majority(), "scratch"),
     "classical": (Classical("pixels", 16, "svm"), "scratch"),
     "scratch": (Scratch(epochs=1, size=32), "scratch:small_cnn"),
@@ -56,9 +58,9 @@ def test_bundled_and_large_sources_keep_their_contract():
 def test_strategies_keep_their_contract():
     assert QUICK.keys() == STRATEGIES.keys()
     checks = check_all(
-        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=5
+        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=6
     )
-    assert checks == 5 * 10
+    assert checks == 6 * 10
 
 
 @pytest.fixture

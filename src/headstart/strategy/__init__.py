@@ -7,6 +7,7 @@ from typing import Any
 from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.scratch import Scratch
@@ -14,7 +15,7 @@ from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
 
 __all__ = ["STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
 
-STRATEGIES: dict[str, type[Any]] = {cls.name: cls for cls in (Probe, Finetune, Majority, Classical, Scratch)}
+STRATEGIES: dict[str, type[Any]] = {cls.name: cls for cls in (Probe, Finetune, Lora, Majority, Classical, Scratch)}
 
 
 def find(name: str) -> type[Any]:
