@@ -1,15 +1,26 @@
 """Strategies on texts: the contract suite, planted answers, and what a report says of them."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
+import torch
 from scipy import sparse as scipy_sparse
 from sklearn.naive_bayes import ComplementNB
 
 from headstart.budget import Budget
+from headstart.errors import TrialError
+from headstart.features import Augmentation
+from headstart.features.text import Words, padded
+from headstart.predictor import load
 from headstart.report.telling import suspects, telling_words
-from headstart.source import find
-from headstart.strategy import Bench, sparse
+from headstart.source import Tokens, architecture, find
+from headstart.source.card import Stage
+from headstart.source.encoder import BertEncoder
+from headstart.strategy import Bench, contract, network, sparse
 from headstart.strategy.adapt.classical import Classical
+from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.prototypes import Prototypes
@@ -17,7 +28,8 @@ from headstart.strategy.adapt.scratch import Scratch
 from headstart.target.inputs import StringInputs
 from headstart.target.view import Examples, TrainView
 from headstart.testing import check_adapt, check_all, check_source
-from headstart.testing.texts import CLASSES, planted_texts
+from headstart.testing.texts import CLASSES, WORDS, planted_texts
+from headstart.train import Plan, Trainable
 
 pytestmark = pytest.mark.fast
 
@@ -25,12 +37,15 @@ MEMBERS = [
     (Probe("logistic", 0.1), "toy_text:words"),
     (Probe("ridge", None, 1), "toy_text:words"),
     (Prototypes("sphere"), "toy_text:words"),
+    (Finetune(epochs=1, decay=0.5, unfreeze=True, schedule="slanted"), "toy_text:words"),
+    (Finetune(epochs=2, last=1), "toy_text:words"),
+    (Lora(layers="all", epochs=1), "toy_text:words"),
     (Scratch(epochs=2, crop=1.0, flip=False, rate=3e-3, drop=0.1), "scratch:text_cnn"),
 ]
 
 
 def test_they_keep_their_contract():
-    assert check_all(lambda member: check_adapt(member[0], find(member[1])), MEMBERS, expected=4) == 40
+    assert check_all(lambda member: check_adapt(member[0], find(member[1])), MEMBERS, expected=7) == 70
     assert check_all(check_source, map(find, ["toy_text:words", "scratch:text_cnn"]), expected=2) == 22
 
 
@@ -86,8 +101,6 @@ def test_majority_remembers_that_it_is_for_texts(tmp_path):
 
 def test_a_probe_on_earlier_stages_is_refused_where_there_are_none(tmp_path):
     seen, _, _ = view()
-    from headstart.errors import TrialError
-
     with pytest.raises(TrialError, match="has no 5 stages"):
         Probe(earlier=5)(find("toy_text:words"), seen, budget=Budget(), seed=0, bench=Bench(store=tmp_path))
 
@@ -128,3 +141,94 @@ def test_the_text_network_learns_from_random_weights(tmp_path):
     made = strategy(find("scratch:text_cnn"), seen, budget=Budget(), seed=0)
     assert (made.predict_proba(texts[60:]).argmax(axis=1) == y[60:]).all()
     made.save(tmp_path / "model", check=StringInputs(texts[60:]))
+
+
+@dataclass
+class TinyBert:
+    """Our encoder with random weights and a length of one for its vectors, named for the whole of this module."""
+
+    normalise: bool = True
+
+    @property
+    def card(self):
+        return replace(
+            find("toy_text:words").card,
+            name="tiny:bert",
+            architecture="tiny_bert",
+            preprocessing=Tokens(length=16, normalise=self.normalise),
+            parameters=sum(p.numel() for p in self.module().parameters()),
+            features=32,
+            stages=tuple(Stage(f"encoder.layer.{k}", (32,), float(2 - k)) for k in range(2)),
+        )
+
+    def revision(self):
+        return "tiny"
+
+    def tokenizer(self):
+        return find("toy_text:words").tokenizer()
+
+    def module(self, seed=0):
+        return architecture.build("tiny_bert", 5)
+
+
+architecture.register("tiny_bert", lambda: BertEncoder(WORDS + 2, 32, 2, 4, 64, 16))
+
+
+def logits(network, made, texts):
+    """Through torch alone, without a body: what training saw."""
+    numbers = [row for (row,) in Words(find("toy_text:words").tokenizer(), Tokens(length=16)).windows(texts)]
+    with torch.inference_mode():
+        x = torch.from_numpy(padded(numbers, 16).astype(np.int64))
+        pooled = torch.nn.functional.normalize(network.pool(network.read(x)[-1]), dim=1)
+    return pooled.numpy() @ made.head.weight.T + made.head.bias
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Finetune(epochs=2, last=1), Lora(epochs=2), Lora(rank=2, layers="all", epochs=1)],
+    ids=["last stage", "attention", "all layers"],
+)
+def test_what_was_tuned_is_saved_and_comes_back_bit_for_bit(strategy, tmp_path):
+    seen, held, _ = view(60)
+    held = held.take(range(20))  # few enough for both to go through torch
+    made = strategy(TinyBert(), seen, budget=Budget(), seed=0, bench=Bench(store=tmp_path / "store"))
+    before, after = TinyBert().module().state_dict(), made.body.module.state_dict()
+    assert before.keys() == after.keys()
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    if isinstance(strategy, Finetune):
+        assert moved == {key for key in before if key.startswith("encoder.layer.1.")}
+    elif strategy.layers == "attention":
+        assert moved == {
+            f"encoder.layer.{k}.attention.self.{part}.weight" for k in (0, 1) for part in ("query", "value")
+        }
+    else:
+        assert len(moved) == 12
+    texts = [held.text(i) for i in range(8)]
+    expected = logits(made.body.module, made, texts)
+    np.testing.assert_allclose(made.head.logits(made.body.compute(held, np.arange(8)).vectors), expected, atol=1e-5)
+    made.save(tmp_path / "model", check=held)
+    again = load(tmp_path / "model")
+    assert all(np.array_equal(value, again.body.tensors()[key]) for key, value in made.body.tensors().items())
+    assert np.array_equal(made.head.weight, again.head.weight)
+    assert np.array_equal(made.predict_proba(held), again.predict_proba(held))
+
+
+def test_lora_says_what_it_lacks(monkeypatch):
+    seen, _, _ = view()
+    with pytest.raises(TrialError, match="no linear layers of the kind"):
+        Lora()(find("toy_text:words"), seen, budget=Budget(), seed=0)
+    assert "stages" in Lora.needs.lacking(replace(TinyBert().card, stages=()))
+    monkeypatch.setattr(contract, "find_spec", lambda name: None)
+    assert "pip install 'headstart[hf]'" in Lora.needs.lacking(TinyBert().card)
+
+
+def test_an_adapter_that_changes_what_is_computed_when_merged_is_refused():
+    def careless(trunk):
+        return lambda: trunk.mixing.weight.data.mul_(2)
+
+    seen, _, _ = view()
+    source = find("toy_text:words")
+    recipe = network.Recipe(Plan(1, 1e-3), Trainable(), Augmentation(), 0.0, 16, False)
+    kind = {"preprocessing": source.card.preprocessing, "budget": Budget(), "bench": Bench(), "words": "careless"}
+    with pytest.raises(TrialError, match="merged"):
+        network.fit(source, seen, recipe, adapter=careless, **kind)

@@ -14,6 +14,7 @@ from headstart.strategy import STRATEGIES
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.prototypes import Prototypes
@@ -28,6 +29,7 @@ QUICK = {
     "prototypes": (Prototypes(), "toy:detail"),
     "contrast": (Contrast(steps=2), "toy_text:words"),
     "finetune": (Finetune(epochs=1), "toy:detail"),
+    "lora": (Lora(layers="all", epochs=1), "toy_text:words"),
     "majority": (Majority(), "scratch"),
     "classical": (Classical("pixels", 16, "svm"), "scratch"),
     "scratch": (Scratch(epochs=1, size=32), "scratch:small_cnn"),
@@ -60,9 +62,9 @@ def test_bundled_and_large_sources_keep_their_contract():
 def test_strategies_keep_their_contract():
     assert QUICK.keys() == STRATEGIES.keys()
     checks = check_all(
-        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=7
+        lambda name: check_adapt(QUICK[name][0], sources.find(QUICK[name][1])), sorted(STRATEGIES), expected=8
     )
-    assert checks == 7 * 10
+    assert checks == 8 * 10
 
 
 @pytest.fixture

@@ -165,6 +165,35 @@ def test_the_schedule_by_hand():
     assert _schedule(0.0, 0.0) == 1.0
 
 
+def test_the_slanted_schedule_by_hand():
+    assert _schedule(0.0, 0.1, "slanted") == pytest.approx(1 / 32)
+    assert _schedule(0.05, 0.1, "slanted") == pytest.approx((1 + 0.5 * 31) / 32)
+    assert _schedule(0.1, 0.1, "slanted") == pytest.approx(1.0)
+    assert _schedule(0.55, 0.1, "slanted") == pytest.approx((1 + 0.5 * 31) / 32)
+    assert _schedule(1.0, 0.1, "slanted") == pytest.approx(1 / 32)
+
+
+def test_gradual_unfreezing_by_epoch():
+    seen = []
+
+    class Look(Classification):
+        def __call__(self, net, batch):
+            seen.append(frozenset(name for name, p in net.named_parameters() if p.requires_grad))
+            return super().__call__(net, batch)
+
+    module = Net()
+    before = weights_of(module)
+    later = Trainable(((r"head\.", 1.0), (r"trunk\.[01]\.", 0.5)), later=((r"trunk\.1\.", 1), (r"trunk\.", 2)))
+    run(module, Plan(epochs=1, rate=0.05), trainable=later, task=Look())
+    moved = {key for key, value in weights_of(module).items() if not torch.equal(before[key], value)}
+    assert {name for name in moved if "running" not in name and "num_" not in name} == {"head.weight", "head.bias"}
+    seen.clear()
+    run(module, Plan(epochs=3, rate=0.05), trainable=later, task=Look())
+    head, norm, first = ({f"{name}.weight", f"{name}.bias"} for name in ("head", "trunk.1", "trunk.0"))
+    assert list(dict.fromkeys(seen)) == [head, head | norm, head | norm | first]
+    assert all(p.requires_grad for p in module.parameters())
+
+
 def test_the_rates_used_are_the_schedule_times_the_share(monkeypatch):
     rates = []
     real = torch.optim.AdamW.step

@@ -8,6 +8,7 @@ from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.prototypes import Prototypes
@@ -23,6 +24,7 @@ STRATEGIES: dict[str, type[Any]] = {
         Prototypes,
         Finetune,
         Contrast,
+        Lora,
         Majority,
         Classical,
         Scratch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -34,6 +35,8 @@ class Needs:
         modalities: which modalities it understands.
         unlabelled: it uses unlabelled inputs.
         gradients: it trains a network, which costs many forward passes.
+        stages: the network must have stages.
+        extra: (package, extra of headstart that brings it), where it needs one that may not be installed.
     """
 
     network: bool = True
@@ -41,6 +44,8 @@ class Needs:
     modalities: tuple[str, ...] = ("image",)
     unlabelled: bool = False
     gradients: bool = False
+    stages: bool = False
+    extra: tuple[str, str] | None = None
 
     def lacking(self, card: SourceCard) -> str:
         """Why `card` cannot serve, in words; "" when it can."""
@@ -54,6 +59,10 @@ class Needs:
             return f"needs a pretrained source, and {card.name} is not"
         if self.pretrained is False and card.pretrained:
             return f"starts from random weights, and {card.name} is pretrained"
+        if self.stages and not card.stages:
+            return f"needs a network with stages, and {card.name} has none"
+        if self.extra is not None and find_spec(self.extra[0]) is None:
+            return f"needs the package {self.extra[0]}: pip install 'headstart[{self.extra[1]}]'"
         return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,20 +28,25 @@ from headstart.train import Batches, Classification, CutValues, Pictures, Plan, 
 STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
 STOPPING_MINIMUM = 40  # below this many examples nothing is held out, and all epochs are run
 CUT_BYTES = 2**30  # values at a cut held in memory, all views together
+MERGED = 1e-3  # largest difference that merging an adapter may make, relative to the largest logit
+
+Adapter = Callable[[nn.Module], Callable[[], object]]
+"""Attaches something to a trunk, and gives what makes it part of the trunk again, in place."""
 
 
 class Classifier(nn.Module):
-    """A trunk that keeps timm's contract, and a linear head on its pooled output."""
+    """A trunk that keeps timm's contract, and a linear head on its pooled output, scaled to length 1 if `normalise`."""
 
-    def __init__(self, trunk: nn.Module, width: int, classes: int) -> None:
+    def __init__(self, trunk: nn.Module, width: int, classes: int, normalise: bool = False) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.normalise = trunk, normalise
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) to logits (B, C)."""
+        """(B, 3, S, S) or (B, L) to logits (B, C)."""
         trunk: Any = self.trunk
-        logits: torch.Tensor = self.head(trunk.forward_head(trunk.forward_features(x), pre_logits=True))
+        pooled = trunk.forward_head(trunk.forward_features(x), pre_logits=True)
+        logits: torch.Tensor = self.head(functional.normalize(pooled, dim=1) if self.normalise else pooled)
         return logits
 
 
@@ -99,6 +105,7 @@ def fit(
     bench: Bench,
     words: str,
     start: LinearHead | None = None,
+    adapter: Adapter | None = None,
 ) -> Predictor:
     """Train a whole network on `view` and return it as a predictor.
 
@@ -111,11 +118,17 @@ def fit(
         bench: device, checkpoint, progress.
         words: what the progress display says.
         start: initial head; None: random.
+        adapter: attaches what is trained to the trunk, and afterwards makes it part of the trunk.
+
+    Raises:
+        TrialError: the trunk with the adapter in it does not compute what it computed with the adapter attached.
     """
     card, seed = source.card, recipe.plan.seed
+    normalise = isinstance(preprocessing, Tokens) and preprocessing.normalise
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = Classifier(source.module(seed), card.features, len(view.classes))
+        module = Classifier(source.module(seed), card.features, len(view.classes), normalise)
+        merge = adapter(module.trunk) if adapter is not None else None
     module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     fitted, held = recipe.divide(view)
     kind: dict[str, Any] = {"batch": recipe.batch, "device": bench.device}
@@ -134,7 +147,20 @@ def fit(
         stopping = None if held is None else Pictures(held, preprocessing, **kind)
         body = NetworkBody(module.trunk, card.architecture, preprocessing, card.features, **kept)
     head, training = _learn(module, batches, stopping, recipe, start, budget, bench, words)
+    if merge is not None:
+        _merged(module, merge, next(batches.evaluation())[0])
     return Predictor(view.classes, body, head, provenance={"training": training})
+
+
+def _merged(module: nn.Module, merge: Callable[[], object], batch: torch.Tensor) -> None:
+    """Merge, and see that nothing else changed."""
+    with torch.inference_mode():
+        before = module.eval()(batch)
+    merge()
+    with torch.inference_mode():
+        difference = float((module.eval()(batch) - before).abs().max() / before.abs().max().clamp(min=1e-12))
+    if not difference <= MERGED:
+        raise TrialError(f"with the adapter merged into the weights the logits differ by {difference:.1e} (relative)")
 
 
 def _tokenizer(source: Source, examples: Examples, how: Tokens) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -23,6 +23,8 @@ from headstart.train.trainable import Trainable
 
 log = logging.getLogger("headstart")
 
+LOWEST = 32  # the slanted schedule begins and ends at the peak divided by this
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,7 +34,9 @@ class Plan:
         epochs: at most this many.
         rate: peak learning rate of AdamW (Loshchilov & Hutter 2019), for parameters with a share of 1.
         decay: decoupled weight decay.
-        warmup: share of the steps over which the rate rises linearly; afterwards it falls along a half cosine.
+        warmup: share of the steps over which the rate rises linearly; afterwards it falls along the schedule.
+        schedule: `cosine`: half a cosine from the peak to zero. `slanted`: a straight line to a 32nd of the peak, from
+            which the rise begins too (slanted triangular, Howard & Ruder 2018, equation 3).
         accumulate: batches per optimiser step.
         patience: epochs without a better evaluation before stopping; None: never stop early.
         precision: `fp32`, or `bf16` (autocast).
@@ -44,6 +48,7 @@ class Plan:
     rate: float
     decay: float = 0.05
     warmup: float = 0.1
+    schedule: Literal["cosine", "slanted"] = "cosine"
     accumulate: int = 1
     patience: int | None = None
     precision: str = "fp32"
@@ -127,7 +132,7 @@ def train(
         for number in range(first, plan.epochs):
             began = time.monotonic()
             torch.manual_seed(plan.seed * 100_003 + number)
-            trainable.modes(module)
+            trainable.begin(module, number)
             losses: list[float] = []
             optimiser.zero_grad(set_to_none=True)
             cut_short = False
@@ -141,7 +146,7 @@ def train(
                 losses.append(value)
                 if position % plan.accumulate == 0 or position == steps_per_epoch:
                     for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                        group["lr"] = peak * _schedule(step / total, plan.warmup)
+                        group["lr"] = peak * _schedule(step / total, plan.warmup, plan.schedule)
                     norm = nn.utils.clip_grad_norm_(
                         [p for group in optimiser.param_groups for p in group["params"]], plan.clip
                     )
@@ -183,8 +188,11 @@ def train(
     return history
 
 
-def _schedule(position: float, warmup: float) -> float:
-    """Share of the peak rate at `position` in [0, 1]: linear rise over `warmup`, then a half cosine to zero."""
+def _schedule(position: float, warmup: float, kind: str = "cosine") -> float:
+    """Share of the peak rate at `position` in [0, 1]: linear rise over `warmup`, then a half cosine or a line."""
+    if kind == "slanted":
+        height = position / warmup if position < warmup else 1 - (position - warmup) / (1 - warmup)
+        return (1 + height * (LOWEST - 1)) / LOWEST
     if position < warmup:
         return (position + 1e-3) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (position - warmup) / (1 - warmup))))

@@ -20,10 +20,13 @@ class Trainable:
         shares: (regular expression, share of the learning rate) pairs; a share of 0 freezes.
         batch_norm: `train`: batch statistics are used and running ones updated; `frozen`: running statistics are used
             as they are, which small batches and small targets need.
+        later: (regular expression, epoch) pairs: gradual unfreezing (Howard & Ruder 2018). Until that epoch, counted
+            from 0, the parameters that match stay as they are.
     """
 
     shares: tuple[tuple[str, float], ...] = ((r".*", 1.0),)
     batch_norm: str = "train"
+    later: tuple[tuple[str, int], ...] = ()
 
     def share(self, name: str) -> float:
         """The share of the learning rate for the parameter called `name`."""
@@ -44,15 +47,22 @@ class Trainable:
         before = {name: p.requires_grad for name, p in module.named_parameters()}
         training = {name: m.training for name, m in module.named_modules()}
         try:
-            for name, parameter in module.named_parameters():
-                parameter.requires_grad_(self.share(name) > 0)
-            self.modes(module)
+            self.begin(module, 0)
             yield
         finally:
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(before[name])
             for name, child in module.named_modules():
                 child.training = training[name]
+
+    def begin(self, module: nn.Module, epoch: int) -> None:
+        """What epoch number `epoch` trains, and the modes of the layers; the optimiser skips what has no gradient."""
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(self.share(name) > 0 and self._first(name) <= epoch)
+        self.modes(module)
+
+    def _first(self, name: str) -> int:
+        return next((epoch for pattern, epoch in self.later if re.match(pattern, name)), 0)
 
     def modes(self, module: nn.Module) -> None:
         """Training mode, except for batch norm where it is frozen."""

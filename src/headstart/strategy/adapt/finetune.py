@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from headstart import machine
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import Augmentation, NetworkBody
+from headstart.features import Augmentation, body_of
 from headstart.predictor import Predictor
-from headstart.source.card import Preprocessing, Source, SourceCard, Stage
+from headstart.source.card import Source, SourceCard, Stage, Tokens
 from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
+
+if TYPE_CHECKING:
+    from headstart.train import Trainable
 
 
 @dataclass(frozen=True)
@@ -26,19 +30,25 @@ class Finetune:
     With `last`, only the last stages are trained, from the values at the cut before them: the frozen rest is run once,
     for a few augmented views of each example that are kept in the store, instead of once an epoch.
 
+    On texts, `decay`, `unfreeze` and the slanted schedule are those of ULMFiT (Howard & Ruder 2018): layers nearer to
+    the words know what is common to all texts, so they are moved less, and later.
+
     Args:
         epochs: at most; early stopping ends sooner.
         rate: peak learning rate of the head.
         trunk: share of that rate for the trunk.
         flip: mirror pictures in augmentation.
-        batch: pictures per batch.
+        batch: examples per batch.
         last: how many of the source's last stages are trained; None: the whole network, in every epoch.
-        views: augmented views of each example, where only the last stages are trained.
+        views: augmented views of each picture, where only the last stages are trained.
+        decay: each stage of a text encoder has this share of the rate of the stage after it (discriminative rates).
+        unfreeze: the stages of a text encoder join one an epoch, the last first (gradual unfreezing).
+        schedule: of the rate: `cosine`, or `slanted` (triangular).
     """
 
     name: ClassVar[str] = "finetune"
     side: ClassVar[Side] = "transfer"
-    needs: ClassVar[Needs] = Needs(network=True, pretrained=True, gradients=True)
+    needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"), gradients=True)
 
     epochs: int = 6
     rate: float = 1e-3
@@ -47,10 +57,20 @@ class Finetune:
     batch: int = 16
     last: int | None = None
     views: int = 4
+    decay: float = 1.0
+    unfreeze: bool = False
+    schedule: Literal["cosine", "slanted"] = "cosine"
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """The last stage, the last two, the last without mirroring; then all of it, carefully and more boldly."""
+        """The last stage, the last two, the last without mirroring; then all of it, carefully and more boldly.
+
+        On texts: the last two stages, all of it, all of it more boldly, and as ULMFiT does.
+        """
+        if card.modality == "text":
+            some: list[Adapt] = [cls(epochs=3, last=2)] if len(card.stages) > 2 else []
+            deep: list[Adapt] = [cls(decay=0.4, unfreeze=True, trunk=0.3, schedule="slanted")] if card.stages else []
+            return [*some, cls(epochs=3, decay=0.9), cls(epochs=6, decay=0.9, trunk=0.3), *deep]
         whole: list[Adapt] = [cls(), cls(epochs=10, trunk=0.3), cls(flip=False)]
         if len(card.stages) < 3:
             return whole
@@ -59,13 +79,22 @@ class Finetune:
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Forward and backward in torch, whatever the frozen forward pass is compiled to."""
         training = TRAINING_RATE * machine.cores()
+        if isinstance(card.preprocessing, Tokens):
+            # What is frozen is run forward only, a third of the work. Every step moves all weights that are trained.
+            trained = 1.0 if self.last is None else self._cut(card).flops / card.flops
+            passes = (
+                card.flops * (1 + 2 * trained) / 3 / (2.5 * training) + 3e-9 * card.parameters * trained / self.batch
+            )
+            return 1.0 + self.epochs * examples * passes
         if self.last is None:
             return 1.0 + self.epochs * examples * card.flops / training
         # The last stages are mostly products of large matrices, which run more than twice as efficiently.
         return 1.0 + self.epochs * examples * self._cut(card).flops / (2.5 * training)
 
     def frozen(self, card: SourceCard) -> float:
-        """One pass for the head; with a cut, one as far as it goes for every view."""
+        """One pass for the head; with a cut, one as far as it goes for every view of a picture."""
+        if card.modality == "text":
+            return card.flops
         return card.flops + (0.0 if self.last is None else (self.views + 1) * (card.flops - self._cut(card).flops))
 
     def _cut(self, card: SourceCard) -> Stage:
@@ -83,25 +112,26 @@ class Finetune:
     ) -> Predictor:
         """Probe, then train."""
         from headstart.strategy import network
-        from headstart.train import Plan, Trainable
+        from headstart.train import Plan
 
         card = source.card
-        assert isinstance(card.preprocessing, Preprocessing)
+        assert card.preprocessing is not None
         if self.last is not None and not 1 <= self.last < len(card.stages):
             raise TrialError(f"the last {self.last} of {len(card.stages)} stages of {card.name} cannot be trained")
-        X = bench.features(NetworkBody.of(source, bench.device), view.examples.inputs, card.short)
+        texts = isinstance(card.preprocessing, Tokens)
+        X = bench.features(body_of(source, bench.device), view.examples.inputs, card.short)
         labels = view.examples.labels
         start = linear.ridge(X, labels, len(view.classes)).as_logits(labels)
         recipe = network.Recipe(
-            plan=Plan(self.epochs, self.rate, patience=3, seed=seed),
-            trainable=Trainable(((r"head\.", 1.0), (r"(trunk|tail)\.", self.trunk)), batch_norm="frozen"),
+            plan=Plan(self.epochs, self.rate, schedule=self.schedule, patience=3, seed=seed),
+            trainable=self._stages(card) if texts else self._whole(),
             augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2),
             smoothing=0.1,
             batch=self.batch,
             stop_early=True,
         )
         words = f"finetune {card.short}"
-        if self.last is None:
+        if self.last is None or texts:
             return network.fit(
                 source,
                 view,
@@ -123,3 +153,19 @@ class Finetune:
             words=words,
             start=start,
         )
+
+    def _whole(self) -> Trainable:
+        """Trunk or tail at one rate."""
+        from headstart.train import Trainable
+
+        return Trainable(((r"head\.", 1.0), (r"(trunk|tail)\.", self.trunk)), batch_norm="frozen")
+
+    def _stages(self, card: SourceCard) -> Trainable:
+        """The last stage at the trunk's rate, each one before more slowly; what precedes the first is as one more."""
+        from headstart.train import Trainable
+
+        patterns = [rf"trunk\.{re.escape(stage.name)}\." for stage in reversed(card.stages)] + [r"trunk\."]
+        trained = len(patterns) if self.last is None else self.last
+        shares = [(pattern, self.trunk * self.decay**depth) for depth, pattern in enumerate(patterns[:trained])]
+        later = [(pattern, 1 + depth) for depth, pattern in enumerate(patterns)] if self.unfreeze else []
+        return Trainable(((r"head\.", 1.0), *shares), "frozen", tuple(later))

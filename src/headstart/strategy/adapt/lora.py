@@ -1,0 +1,129 @@
+"""lora: leave the network as it is, and learn a small change to some of its layers, through peft."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from headstart import machine
+from headstart.budget import Budget
+from headstart.errors import TrialError
+from headstart.features import Augmentation, body_of
+from headstart.predictor import Predictor
+from headstart.source.card import Source, SourceCard
+from headstart.strategy import linear
+from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.target.view import TrainView
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Queries and values of attention, as BERT, DistilBERT, Llama, MPNet and GPT-2 call them.
+ATTENTION = r"(query|value|[qv]_lin|[qv]_proj|[qv]|c_attn|qkv|Wqkv|query_key_value)"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adaptation (Hu et al. 2021), from a probed head.
+
+    A layer's weights W stay, and the layer computes W x + (alpha / rank) B A x, where A is (rank, in) and B, which
+    begins at zero, is (out, rank). Only A, B and the head are trained. Afterwards (alpha / rank) B A is added to W, so
+    that what is saved is an ordinary network with its head, as large and as fast as the source; nothing is attached to
+    it that could get lost.
+
+    Args:
+        rank: of the change.
+        alpha: its size is alpha / rank.
+        layers: `attention`: the queries and values of attention; `all`: every linear layer.
+        epochs: at most; early stopping ends sooner.
+        rate: peak learning rate of the head.
+        share: of that rate for A and B.
+        batch: examples per batch.
+    """
+
+    name: ClassVar[str] = "lora"
+    side: ClassVar[Side] = "transfer"
+    needs: ClassVar[Needs] = Needs(
+        network=True, pretrained=True, modalities=("text",), gradients=True, stages=True, extra=("peft", "hf")
+    )
+
+    rank: int = 8
+    alpha: int = 16
+    layers: Literal["attention", "all"] = "attention"
+    epochs: int = 4
+    rate: float = 1e-3
+    share: float = 1.0
+    batch: int = 16
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """Attention; every layer; every layer with a larger change and for longer."""
+        return [cls(), cls(layers="all"), cls(rank=32, alpha=64, layers="all", epochs=8)]
+
+    def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
+        """Two thirds of fine-tuning, because weights need no gradients; and the import of peft."""
+        return 6.0 + self.epochs * examples * card.flops * 2 / 3 / (2.5 * TRAINING_RATE * machine.cores())
+
+    def frozen(self, card: SourceCard) -> float:
+        """One pass for the head."""
+        return card.flops
+
+    def __call__(
+        self,
+        source: Source,
+        view: TrainView,
+        *,
+        budget: Budget,
+        seed: int,
+        bench: Bench = PLAIN,
+    ) -> Predictor:
+        """Probe, attach, train, merge."""
+        from headstart.strategy import network
+        from headstart.train import Plan, Trainable
+
+        card = source.card
+        assert card.preprocessing is not None
+        X = bench.features(body_of(source, bench.device), view.examples.inputs, card.short)
+        labels = view.examples.labels
+        return network.fit(
+            source,
+            view,
+            network.Recipe(
+                plan=Plan(self.epochs, self.rate, patience=3, seed=seed),
+                trainable=Trainable(((r"head\.", 1.0), (r"trunk\..*\.lora_[AB]\.", self.share)), batch_norm="frozen"),
+                augmentation=Augmentation(),
+                smoothing=0.1,
+                batch=self.batch,
+                stop_early=True,
+            ),
+            preprocessing=card.preprocessing,
+            budget=budget,
+            bench=bench,
+            words=f"lora {card.short}",
+            start=linear.ridge(X, labels, len(view.classes)).as_logits(labels),
+            adapter=functools.partial(self._attach, card.name),
+        )
+
+    def _attach(self, name: str, trunk: nn.Module) -> Callable[[], object]:
+        from peft import LoraConfig
+        from peft.tuners.lora import LoraModel
+
+        found = _linear(trunk)
+        if self.layers == "attention":
+            found = [layer for layer in found if re.fullmatch(ATTENTION, layer.rpartition(".")[2])]
+        if not found:
+            raise TrialError(f"{name} has no linear layers of the kind that LoRA changes ({self.layers})")
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=found, bias="none")
+        attached: Any = LoraModel(trunk, config, "default")
+        merge: Callable[[], object] = attached.merge_and_unload
+        return merge
+
+
+def _linear(trunk: nn.Module) -> list[str]:
+    """The names of the linear layers; GPT-2 has its own kind."""
+    from torch import nn
+
+    return [name for name, m in trunk.named_modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
