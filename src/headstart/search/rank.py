@@ -194,6 +194,12 @@ def rank(
     first = _stability(SCORES[by], features, y, size, resamples, seed, progress)
     agreement, concordance = _agreement(values, by)
     order = sorted(found, key=lambda name: -values[name][by])  # equals stay in the order in which they were named
+    if first and first[order[0]] < max(first.values()):
+        often = max(order, key=lambda name: first[name])
+        notes.append(
+            f"On resamples {found[often].card.short} is first more often than {found[order[0]].card.short}: "
+            "these examples do not tell the two apart."
+        )
     return Ranking(
         target=target.name,
         modality=target.modality,
