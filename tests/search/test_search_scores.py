@@ -5,15 +5,19 @@ import sys
 
 import pytest
 
+from headstart.budget import Budget
 from headstart.judge.evidence import Evidence
-from headstart.search import Ledger, assemble, run
+from headstart.search import Ledger, Options, assemble, run
 from headstart.search.assemble import probed
 from headstart.testing import positive
-from tests.search.conftest import options
 
 pytestmark = pytest.mark.fast
 
 BOTH = ("toy:pixels", "toy:detail")
+
+
+def options(trials, sources=BOTH):
+    return Options(sources=sources, strategies=("probe",), budget=Budget(trials=trials))
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +27,7 @@ def _eager(monkeypatch):
 
 def test_scores_stand_beside_the_outcome(tmp_path):
     planted = positive()
-    finished = run(planted.target(), tmp_path / "run", options(planted, 16, sources=BOTH))
+    finished = run(planted.target(), tmp_path / "run", options(16))
     scores = finished.evidence.scores
     assert scores is not None
     assert scores.examples == 80
@@ -41,13 +45,13 @@ def test_scores_stand_beside_the_outcome(tmp_path):
     assert Evidence.model_validate_json(text).scores == scores
     # The ledger alone is enough, and a finished run that is resumed writes no more.
     assert assemble(Ledger(tmp_path / "run")).to_text() == text
-    run(planted.target(), tmp_path / "run", options(planted, 16, sources=BOTH))
+    run(planted.target(), tmp_path / "run", options(16))
     assert len(Ledger(tmp_path / "run").all("scores")) == 1
 
 
 def test_one_source_is_compared_with_nothing(tmp_path):
     planted = positive()
-    finished = run(planted.target(), tmp_path / "run", options(planted))
+    finished = run(planted.target(), tmp_path / "run", options(8, (planted.source,)))
     assert finished.evidence.scores is None
     assert json.loads((tmp_path / "run" / "evidence.json").read_text(encoding="utf-8"))["scores"] is None
 
@@ -58,14 +62,14 @@ def test_a_score_that_fails_loses_no_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sys.modules["headstart.search.run"], "scored", fail)
     planted = positive()
-    finished = run(planted.target(), tmp_path / "run", options(planted, 12, sources=BOTH))
+    finished = run(planted.target(), tmp_path / "run", options(12))
     assert finished.evidence.verdict == "helped"
     assert finished.evidence.scores is None
 
 
 def test_the_outcome_compares_sources_on_the_folds_they_share(tmp_path):
     planted = positive()
-    run(planted.target(), tmp_path / "run", options(planted, 16, sources=BOTH))
+    run(planted.target(), tmp_path / "run", options(16))
     ledger = Ledger(tmp_path / "run")
     found = probed(ledger, "test", "accuracy")
     first = {
