@@ -107,6 +107,19 @@ def test_large_targets_are_sampled(monkeypatch):
     assert "Of 80 training examples 50 were looked at." in found.notes
 
 
+def test_a_leader_that_resamples_do_not_confirm_is_doubted(monkeypatch):
+    target = positive().target()
+    first = {"toy:detail": 0.3, "toy:pixels": 0.7}
+    monkeypatch.setattr(ranking, "_stability", lambda *_: first)
+    found = hs.rank(target, TOYS, resamples=10)
+    assert found.best == "toy:detail"
+    assert "On resamples pixels is first more often than detail: these examples do not tell the two apart." in (
+        found.notes
+    )
+    first.update({"toy:detail": 0.7, "toy:pixels": 0.3})
+    assert not any("more often" in note for note in hs.rank(target, TOYS, resamples=10).notes)
+
+
 def test_another_score_can_rank():
     found = hs.rank(positive().target(), TOYS, by="logme", resamples=3)
     assert found.by == "logme"

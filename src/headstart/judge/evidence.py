@@ -134,6 +134,29 @@ class LabelValue(_Part):
     high: float = Field(description="upper end of its interval")
 
 
+class ScoreRecord(_Part):
+    """How well one score had predicted which source the probe would do best on."""
+
+    name: str = Field(description="the score, as headstart rank calls it")
+    values: dict[str, float] = Field(description="source -> value; larger should be better")
+    tau: float | None = Field(
+        description="Kendall's tau-b between its order of the sources and the outcome's; null where one is all ties"
+    )
+    first: str = Field(description="the source it puts first")
+    lost: float = Field(description="outcome of the best source minus outcome of `first`; 0 where it chose right")
+
+
+class Scores(_Part):
+    """What scores on frozen features said of the sources, beside what the search then found on validation."""
+
+    examples: int = Field(description="labelled training examples that the scores looked at")
+    outcome: dict[str, float] = Field(
+        description="source -> primary metric of its best probe on the validation folds, mean"
+    )
+    seconds: float = Field(description="wall seconds that all scores took, for all sources")
+    records: list[ScoreRecord] = Field(description="one for each score that could be used on all of the sources")
+
+
 class Cost(_Part):
     """What the whole run cost."""
 
@@ -182,6 +205,11 @@ class Evidence(_Part):
     )
     leaderboard: list[LeaderboardRow] = Field(
         default=[], description="all routes, best first, then those that were not tried"
+    )
+    scores: Scores | None = Field(
+        default=None,
+        description="how well scores had predicted the outcome; null where fewer than two pretrained sources were "
+        "probed",
     )
     hygiene: dict[str, Any] = Field(
         default={}, description="what was found wrong with the data and what was done about it"

@@ -19,12 +19,15 @@ from headstart.judge.evidence import (
     LeaderboardRow,
     ReliabilityBin,
     Route,
+    ScoreRecord,
+    Scores,
     Side,
     TargetSummary,
 )
 from headstart.judge.intervals import mean_score, score_interval
 from headstart.predictor.calibration import apply_temperature, fit_temperature
 from headstart.search.ledger import Ledger
+from headstart.search.rank import kendall
 from headstart.trial import Result, decode
 
 Probabilities = NDArray[np.float64]
@@ -188,6 +191,7 @@ def assemble(ledger: Ledger) -> Evidence:
         calibration=_calibration(verdict, shipped),
         label_value=_label_value(ledger, verdict, metric),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
+        scores=_scores(ledger, metric),
         hygiene=start["hygiene"],
         warnings=_warnings(ledger, start, totals),
         partial=totals["partial"],
@@ -278,6 +282,53 @@ def _label_value(ledger: Ledger, verdict: Judged, metric: str) -> list[LabelValu
         score, low, high = score_interval(right, truth, metric)
         values.append(LabelValue(labels=labels, side=side, score=score, low=low, high=high))
     return values
+
+
+def probed(ledger: Ledger, episode: str, metric: str) -> dict[str, float]:
+    """Source -> validation score of its best probe in an episode, over the folds that all of them were tried on.
+
+    Settings that stand on more folds come first, as they do for the leaderboard.
+    """
+    by_source: dict[str, dict[str, list[Result]]] = {}
+    for result in ledger.of(episode, "search"):
+        if result.spec.strategy == "probe" and result.status == "ok" and result.labels is not None:
+            settings = by_source.setdefault(result.spec.source, {})
+            settings.setdefault(result.spec.setting, []).append(result)
+    if not by_source:
+        return {}
+    # Means over different folds are not compared.
+    shared = set.intersection(
+        *({r.spec.seed for results in settings.values() for r in results} for settings in by_source.values())
+    )
+    found: dict[str, float] = {}
+    for source, settings in by_source.items():
+        by_setting = [
+            [validation_score(r, metric) for r in results if r.spec.seed in shared] for results in settings.values()
+        ]
+        if able := [scores for scores in by_setting if scores]:
+            most = max(map(len, able))
+            found[source] = max(mean(scores) for scores in able if len(scores) == most)
+    return found
+
+
+def _scores(ledger: Ledger, metric: str) -> Scores | None:
+    event = ledger.first("scores")
+    if event is None:
+        return None
+    values: dict[str, dict[str, float]] = event["values"]
+    outcome = {source: score for source, score in probed(ledger, event["episode"], metric).items() if source in values}
+    if len(outcome) < 2:
+        return None
+    found = list(outcome.values())
+    records = []
+    for name in next(iter(values.values())):
+        if not all(name in values[source] for source in outcome):
+            continue
+        mine = {source: values[source][name] for source in outcome}
+        first = max(mine, key=lambda source: mine[source])
+        tau = kendall(list(mine.values()), found)
+        records.append(ScoreRecord(name=name, values=mine, tau=tau, first=first, lost=max(found) - outcome[first]))
+    return Scores(examples=event["examples"], outcome=outcome, seconds=event["seconds"], records=records)
 
 
 def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:

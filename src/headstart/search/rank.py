@@ -21,11 +21,13 @@ from headstart.source import Source
 from headstart.strategy.adapt.probe import Probe
 from headstart.target.split import stratified_sample
 from headstart.target.target import Target
+from headstart.target.view import TrainView
 
 BY = "linear"
 RESAMPLES = 50
 SHARE = 1 - math.exp(-1)  # of the examples, that differ in a bootstrap sample: 63.2 %
 MOST_CLOSED, MOST_FITTED, MOST_RESAMPLED = 10_000, 2_000, 1_000  # examples
+MOST_RECORDED = 500  # examples for the scores that a run writes down beside its outcome
 
 Progress = Callable[[str, int, int], None]
 
@@ -192,6 +194,12 @@ def rank(
     first = _stability(SCORES[by], features, y, size, resamples, seed, progress)
     agreement, concordance = _agreement(values, by)
     order = sorted(found, key=lambda name: -values[name][by])  # equals stay in the order in which they were named
+    if first and first[order[0]] < max(first.values()):
+        often = max(order, key=lambda name: first[name])
+        notes.append(
+            f"On resamples {found[often].card.short} is first more often than {found[order[0]].card.short}: "
+            "these examples do not tell the two apart."
+        )
     return Ranking(
         target=target.name,
         modality=target.modality,
@@ -217,6 +225,33 @@ def rank(
         seconds=round(time.perf_counter() - began, 3),
         notes=tuple(notes),
     )
+
+
+def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "cpu") -> dict[str, Any]:
+    """All closed-form scores of some sources on a sample of a view: what a run writes down beside its outcome.
+
+    Args:
+        view: its labelled examples are looked at, 500 at most.
+        names: of pretrained sources.
+        seed: of the sample.
+        device: `cpu`, or a torch device.
+
+    Returns:
+        `examples`; `values`: source -> score -> value, where all of them are finite; `seconds`.
+
+    Raises:
+        TrialError: an input can no longer be read.
+        ValueError: features or labels on which there are no scores.
+    """
+    began = time.perf_counter()
+    examples = view.examples.take(stratified_sample(view.examples.labels, MOST_RECORDED, seed=seed))
+    values: dict[str, dict[str, float]] = {}
+    for name in names:
+        X = extract(body_of(sources.find(name), device), examples.inputs)
+        usable = [each for each in SCORES.values() if each.closed and not each.lacking(*X.shape)]
+        values[name] = {each.name: float(each.function(X, examples.labels)) for each in usable}
+        values[name] = {key: value for key, value in values[name].items() if math.isfinite(value)}
+    return {"examples": len(examples), "values": values, "seconds": round(time.perf_counter() - began, 3)}
 
 
 def check(by: str = BY, resamples: int = RESAMPLES) -> None:

@@ -24,11 +24,21 @@ from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
-from headstart.search.assemble import Finalist, Judged, assemble, finalists, judged, most_common, validation_score
+from headstart.search.assemble import (
+    Finalist,
+    Judged,
+    assemble,
+    finalists,
+    judged,
+    most_common,
+    probed,
+    validation_score,
+)
 from headstart.search.ledger import FORMAT, Ledger
 from headstart.search.ledger import NAME as LEDGER
 from headstart.search.listener import Listener
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Setting, Speed, settings
+from headstart.search.rank import scored
 from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
 from headstart.target.target import Episode, Target
@@ -205,6 +215,7 @@ class _Runner:
             episodes = self._limited()
             try:
                 self._search(episodes)
+                self._score(episodes[0])
             except KeyboardInterrupt:
                 self.partial = "it was interrupted"
                 self.listener.interrupted()
@@ -412,6 +423,26 @@ class _Runner:
                 score = score_interval(right[None], result.labels, self.target.metric, resamples=SHOWN_RESAMPLES)
         self.listener.ended(result, score, self._left())
 
+    def _score(self, episode: Episode) -> None:
+        """Write down what scores say of the sources that were probed, whose features the store has by now.
+
+        They come after the search and change nothing in it: they are there so that one can learn whether to trust them.
+        """
+        if self.ledger.first("scores") is not None or self._ended():
+            return
+        names = list(probed(self.ledger, episode.name, self.target.metric))
+        if len(names) < 2:
+            return
+        # A score is never worth losing a run for.
+        with profile.phase("judge"), contextlib.suppress(HeadstartError, ValueError):
+            event = scored(episode.view.training(), names, seed=self.options.seed, device=self.options.device)
+            self.ledger.write("scores", episode=episode.name, **event)
+
+    def _ended(self) -> bool:
+        """Whether the run had ended before this process resumed it."""
+        last = self.ledger.events[-1]
+        return bool(last["event"] == "end" and not last["partial"])
+
     def _least(self, episodes: Sequence[Episode]) -> None:
         """After an interruption: one final trial of each leader, where there are leaders."""
         for episode in episodes:
@@ -459,7 +490,7 @@ class _Runner:
                         "note": reason,
                     }
                 )
-        if self.ledger.events[-1]["event"] == "end" and not self.ledger.events[-1]["partial"]:
+        if self._ended():
             return  # resumed after it had ended: nothing was done, so nothing is added
         spent = meter.spent()
         before = self.ledger.all("end")
