@@ -447,6 +447,10 @@ def sources(
     typer.echo("")
     typer.echo("timm:NAME        any timm model, from the hub or its cache       timm:resnet50.a1_in1k")
     typer.echo("timm:NAME@FILE   the same with weights from a file               timm:resnet18@resnet18.safetensors")
+    typer.echo(
+        "hf:NAME          a text encoder of the hub, or hf:FOLDER         hf:sentence-transformers/all-mpnet-base-v2"
+    )
+    typer.echo("static:NAME      static embeddings, or static:FOLDER             static:minishlab/potion-base-8M")
     typer.echo("scratch          nothing pretrained: the baselines, always tried  scratch:small_cnn, scratch:TIMM_NAME")
     typer.echo("                 for texts                                        scratch:text_cnn")
 

@@ -34,9 +34,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         source: a source's name, such as `efficientnet_lite0`, `minilm_l6`, `timm:resnet18@weights.safetensors`,
+            `hf:FOLDER`, `scratch`.
+        strategy: a strategy's name: `probe`, `prototypes`, `finetune`, `contrast`, `lora`, `majority`, `classical`,
             `scratch`.
-        strategy: a strategy's name: `probe`, `prototypes`, `finetune`,
-            `contrast`, `majority`, `classical`, `scratch`.
         parameters: hyper-parameters of the strategy; None: its defaults.
         random_state: int seed of everything random; None: 0.
         device: `cpu`, or a torch device.

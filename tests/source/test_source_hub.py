@@ -20,3 +20,9 @@ def test_a_small_timm_checkpoint_arrives_whole():
     assert source.card.pretrained
     assert sum(p.numel() for p in module.parameters()) == source.card.parameters
     assert source.revision() == find("timm:test_resnet.r160_in1k").revision()
+
+
+def test_a_small_encoder_arrives_whole():
+    source = find("hf:sentence-transformers/paraphrase-MiniLM-L3-v2")
+    assert source.card.preprocessing.length == 128
+    assert sum(p.numel() for p in source.module().parameters()) == source.card.parameters

@@ -214,7 +214,7 @@ def test_sources_of_your_own_are_found_while_they_are_registered():
             assert sources.find("mine:ear").card.name == "mine:ear"
     with pytest.raises(SourceError, match="unknown kind of source 'mine'"):
         sources.find("mine:eye")
-    for kind in ("timm", "bundled", "scratch", "", "a:b"):
+    for kind in ("timm", "bundled", "scratch", "hf", "static", "", "a:b"):
         with pytest.raises(ValueError, match="cannot be a kind"):
             sources.register(kind, ToySource)
     with pytest.raises(SourceError, match="did you mean 'detail'"):

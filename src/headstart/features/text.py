@@ -74,12 +74,12 @@ class Words:
     def windows(self, texts: Sequence[str]) -> list[list[NDArray[np.int32]]]:
         """The token numbers of each text, in as many windows as it takes; one at least, and no window is empty."""
         before, behind = self._special
-        room = self.room
+        room, shift = self.room, self.how.shift
         found = []
         for encoded in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
             ids = encoded.ids
             starts = range(0, max(1, len(ids)), room) if self.how.windows else (0,)
-            rows = [np.array([*before, *ids[at : at + room], *behind], dtype=np.int32) for at in starts]
+            rows = [np.array([*before, *ids[at : at + room], *behind], dtype=np.int32) + shift for at in starts]
             # A tokenizer may find no token in a text at all; padding alone would be read as nothing.
             found.append([row if len(row) else np.zeros(1, dtype=np.int32) for row in rows])
         return found

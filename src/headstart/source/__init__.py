@@ -24,7 +24,7 @@ __all__ = [
     "register",
 ]
 
-_KINDS = ("bundled", "scratch", "timm")
+_KINDS = ("bundled", "hf", "scratch", "static", "timm")
 _REGISTERED: dict[str, Callable[[str], Source]] = {}
 
 
@@ -54,7 +54,7 @@ def register(kind: str, make: Callable[[str], Source] | None) -> Callable[[str],
         ValueError: the kind is one of headstart's own, or empty, or holds a colon.
     """
     if kind in _KINDS or not kind or ":" in kind:
-        raise ValueError(f"{kind!r} cannot be a kind of source; bundled, scratch and timm are taken")
+        raise ValueError(f"{kind!r} cannot be a kind of source; {', '.join(_KINDS)} are taken")
     before = _REGISTERED.pop(kind, None)
     if make is not None:
         _REGISTERED[kind] = make
@@ -65,8 +65,9 @@ def find(name: str) -> Source:
     """The source called `name`.
 
     Args:
-        name: `bundled:NAME` (or just NAME), `timm:NAME`, `timm:NAME@FILE`, `scratch`, `scratch:small_cnn`,
-            `scratch:TIMM_NAME`, or `KIND:NAME` of a kind that was registered.
+        name: `bundled:NAME` (or just NAME), `timm:NAME`, `timm:NAME@FILE`, `hf:NAME`, `hf:FOLDER`, `static:NAME`,
+            `static:FOLDER`, `scratch`, `scratch:small_cnn`, `scratch:TIMM_NAME`, or `KIND:NAME` of a kind that was
+            registered.
 
     Raises:
         SourceError: nobody knows the name.
@@ -92,6 +93,10 @@ def find(name: str) -> Source:
         from headstart.source.timm import TimmSource
 
         return TimmSource(rest)
+    if kind in ("hf", "static"):
+        from headstart.source.huggingface import HuggingFaceSource, StaticSource
+
+        return HuggingFaceSource(rest) if kind == "hf" else StaticSource(rest)
     if kind in _REGISTERED:
         return _REGISTERED[kind](rest)
     raise SourceError(unknown("kind of source", kind, [*_KINDS, *_REGISTERED], next="headstart sources"))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from headstart.errors import SourceError, unknown
+from headstart.source import static, transformer
 from headstart.source.card import Preprocessing, Stage
 from headstart.source.encoder import BertEncoder, TextCNN
 from headstart.source.scratch import SMALL_CNN, SMALL_CNN_PREPROCESSING, TEXT_CNN, TEXT_CNN_WORDS
@@ -86,7 +87,8 @@ def build(name: str, seed: int = 0) -> nn.Module:
     """A network with random weights and no classification head.
 
     Args:
-        name: `small_cnn`, `text_cnn`, `minilm_l6`, a timm architecture name, or a registered one.
+        name: `small_cnn`, `text_cnn`, `minilm_l6`, a timm architecture name, a registered one, or a name that
+            describes the network (`transformers:...`, `static:...`).
         seed: initialises the weights; the global random state is left as it was.
 
     Raises:
@@ -100,6 +102,10 @@ def build(name: str, seed: int = 0) -> nn.Module:
             return _REGISTERED[name]()
         if name in _OWN:
             return _OWN[name]()
+        if name.startswith(transformer.PREFIX):
+            return transformer.build(name)
+        if name.startswith(static.PREFIX):
+            return static.build(name)
         import timm
 
         if not timm.is_model(name.partition(".")[0]):

@@ -53,12 +53,14 @@ class Tokens:
         normalise: the vector is scaled to length 1.
         vocabulary: 0: the tokenizer comes with the source; else it is fitted on the training texts, and knows so many
             words at most.
+        shift: is added to the tokenizer's numbers, so that 0 is free for padding.
     """
 
     length: int
     windows: bool = True
     normalise: bool = False
     vocabulary: int = 0
+    shift: int = 0
 
     TYPICAL: ClassVar[int] = 32
     """Tokens of a text for which a card's operations are given."""
@@ -160,5 +162,5 @@ class TextSource(Source, Protocol):
     """A source for texts that comes with a tokenizer."""
 
     def tokenizer(self) -> str:
-        """The tokenizer as the `tokenizers` package writes it (JSON); its token 0 is padding."""
+        """The tokenizer as the `tokenizers` package writes it (JSON); with the card's shift, 0 is padding."""
         ...

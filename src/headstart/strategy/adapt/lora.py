@@ -65,7 +65,7 @@ class Lora:
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Two thirds of fine-tuning, because weights need no gradients; and the import of peft."""
-        return 6.0 + self.epochs * examples * card.flops * 2 / 3 / (2.5 * TRAINING_RATE * machine.cores())
+        return 6.0 + self.epochs * examples * card.flops * 2 / 3 / (TRAINING_RATE * machine.cores())
 
     def frozen(self, card: SourceCard) -> float:
         """One pass for the head."""
@@ -111,19 +111,24 @@ class Lora:
         from peft import LoraConfig
         from peft.tuners.lora import LoraModel
 
-        found = _linear(trunk)
+        linears = _linear(trunk)
+        found = list(linears)
         if self.layers == "attention":
             found = [layer for layer in found if re.fullmatch(ATTENTION, layer.rpartition(".")[2])]
         if not found:
             raise TrialError(f"{name} has no linear layers of the kind that LoRA changes ({self.layers})")
-        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=found, bias="none")
+        transposed = any(linears[layer] == "Conv1D" for layer in found)
+        config = LoraConfig(
+            r=self.rank, lora_alpha=self.alpha, target_modules=found, bias="none", fan_in_fan_out=transposed
+        )
         attached: Any = LoraModel(trunk, config, "default")
         merge: Callable[[], object] = attached.merge_and_unload
         return merge
 
 
-def _linear(trunk: nn.Module) -> list[str]:
-    """The names of the linear layers; GPT-2 has its own kind."""
+def _linear(trunk: nn.Module) -> dict[str, str]:
+    """The names of the linear layers, and their kinds; GPT-2 has its own, with the weights transposed."""
     from torch import nn
 
-    return [name for name, m in trunk.named_modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
+    kinds = {name: "Linear" if isinstance(m, nn.Linear) else type(m).__name__ for name, m in trunk.named_modules()}
+    return {name: kind for name, kind in kinds.items() if kind in ("Linear", "Conv1D")}
