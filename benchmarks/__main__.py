@@ -24,6 +24,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "fastai": 11,
     "main_job": 7,
     "text": 12,
+    "few_shot": 75,
     "bad_input": 3,
     "peak_memory": 13,
     "scale": 25,

