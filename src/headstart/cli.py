@@ -668,7 +668,10 @@ def _verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
             line += f"; about {evidence.examples_to_settle:,} test examples would settle it"
         yield f"            {line}"
     yield _time_line(spent)
-    if untried := [row for row in evidence.leaderboard if row.status == "skipped"]:
+    skipped = [row for row in evidence.leaderboard if row.status == "skipped"]
+    if nameless := [row for row in skipped if "--describe" in row.note]:
+        yield f"  untried   {nameless[0].strategy}: {nameless[0].note}"
+    if untried := [row for row in skipped if row not in nameless]:
         families = ", ".join(dict.fromkeys(row.strategy for row in untried))
         if evidence.partial:
             why = "the run was interrupted"
