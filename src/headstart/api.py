@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,16 @@ from headstart.search import run as search
 from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
+from headstart.source import find as find_source
+from headstart.strategy import Bench
+from headstart.strategy import make as make_strategy
+from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.target import Hygiene, Target, load_target
+from headstart.target.describe import describe as describe_classes
+from headstart.target.describe import read_descriptions
 from headstart.target.embedded import OPENMOJI_ATTRIBUTION
-from headstart.target.inputs import Inputs, TextInputs, pictures_in
+from headstart.target.inputs import Inputs, TextInputs, as_inputs, pictures_in
+from headstart.target.view import Examples, TrainView
 
 SHOWN = 12  # examples in each half of the showcase
 _SHOWCASE = "showcase.json"
@@ -101,6 +108,7 @@ def fit(
     label: str | None = None,
     input: str | None = None,
     group: Any = None,
+    describe: Mapping[Any, Any] | str | Path | None = None,
     test_fraction: float = 0.25,
     seed: int = 0,
     device: str = "cpu",
@@ -121,6 +129,8 @@ def fit(
         label: label column; None: guessed.
         input: picture or text column; None: guessed.
         group: group column; its examples never stand on both sides of a split.
+        describe: what the classes mean, for `zero-shot`: maps their names to a sentence or a list of sentences; or a
+            YAML or JSON file that does; None: their names must do.
         test_fraction: share to seal where no split was given.
         seed: of the split and of everything else random.
         device: `cpu`, or a torch device such as `cuda`.
@@ -144,6 +154,7 @@ def fit(
             target = load_target(
                 data, label=label, input=input, group=group, test_fraction=test_fraction, seed=seed, name=name
             )
+    target = target.described(describe)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
     finished = search(target, folder, options, listener)
     with profile.phase("report"):
@@ -222,6 +233,56 @@ def rank(
     target = data if isinstance(data, Target) else load_target(data, **options)
     seed = int(options.get("seed", 0))
     return ranking.rank(target, tuple(sources), by=by, resamples=resamples, seed=seed, device=device, progress=progress)
+
+
+def zero_shot(
+    classes: Sequence[str] | Mapping[str, Any] | str | Path,
+    source: str = "minilm_l6",
+    *,
+    inputs: Any = None,
+    parameters: dict[str, Any] | None = None,
+    device: str = "cpu",
+) -> Predictor:
+    """A predictor from what the classes are called, without any label; see the strategy `zero-shot`.
+
+    How good it is nobody knows without labels: :func:`fit` measures it, beside all other routes.
+
+    Args:
+        classes: their names; or a mapping from names to a sentence or a list of sentences; or a YAML or JSON file with
+            one.
+        source: one for texts, or one for pictures that knows classes by name.
+        inputs: some texts or pictures of the kind that is to be predicted, without labels, about equally many of each
+            class: scores are shifted so that no class is preferred among them. None: they are not.
+        parameters: hyper-parameters of the strategy; None: its defaults.
+        device: `cpu`, or a torch device.
+
+    Raises:
+        InputError: a class has no name in words and no description, or the source cannot serve.
+    """
+    said = read_descriptions(classes) if isinstance(classes, str | Path) else classes
+    names = tuple(str(name) for name in said)
+    found = find_source(source)
+    problems = [Problem(f"class {name!r} twice") for name in dict.fromkeys(names) if names.count(name) > 1]
+    if len(names) < 2:
+        problems.append(Problem(f"{len(names)} classes", "two or more"))
+    if lacking := ZeroShot.needs.lacking(found.card):
+        problems.append(Problem(f"zero-shot {lacking}", next="headstart sources"))
+    if problems:
+        raise OptionError(problems)
+    seen = as_inputs([] if inputs is None else inputs, found.card.modality)
+    descriptions = describe_classes(names, said) if isinstance(said, Mapping) else ()
+    view = TrainView(Examples(seen, np.zeros(len(seen), np.int64)), names, "accuracy", descriptions=descriptions)
+    if wordless := view.wordless():
+        raise OptionError(
+            Problem(
+                f"classes without a name in words: {', '.join(wordless[:SHOWN])}",
+                next="give a mapping from each class to a sentence that describes it",
+            )
+        )
+    strategy = make_strategy("zero-shot", parameters or {})
+    predictor = strategy(found, view, budget=Budget(), seed=0, bench=Bench(device=device))
+    predictor.provenance |= {"source": found.card.name, "licence": found.card.licence, "strategy": "zero-shot"}
+    return predictor
 
 
 def sources() -> list[SourceCard]:

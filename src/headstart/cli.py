@@ -89,6 +89,10 @@ def fit(
     label: Label = None,
     input: Input = None,
     group: Group = None,
+    describe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the classes mean, for zero-shot: YAML, a sentence or more per class."),
+    ] = None,
     test_fraction: TestFraction = 0.25,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, or a torch device such as cuda.")] = "cpu",
@@ -113,6 +117,7 @@ def fit(
         label=label,
         input=input,
         group=group,
+        describe=describe,
         test_fraction=test_fraction,
         seed=seed,
         device=device,
@@ -146,9 +151,12 @@ def _run(target: str, folder: Path, **options: Any) -> Run:
         from headstart import api, source
         from headstart.search.run import refuse_foreign
         from headstart.target import load_target
+        from headstart.target.describe import read_descriptions
 
         console = _console()
     reading = {key: options.pop(key) for key in ("label", "input", "group", "test_fraction")}
+    described = options.pop("describe", None)
+    said = None if described is None else read_descriptions(described)
     api.prepare(**options)
     refuse_foreign(folder)
     with _listener(console) as listener:
@@ -156,6 +164,7 @@ def _run(target: str, folder: Path, **options: Any) -> Run:
             data = load_target(
                 target, seed=options["seed"], **reading, progress=lambda done, n: listener.progress("reading", done, n)
             )
+        data = data.described(said)
         listener.clear()
         for line in _target_lines(data):
             listener.say(line)
@@ -663,7 +672,10 @@ def _verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
             line += f"; about {evidence.examples_to_settle:,} test examples would settle it"
         yield f"            {line}"
     yield _time_line(spent)
-    if untried := [row for row in evidence.leaderboard if row.status == "skipped"]:
+    skipped = [row for row in evidence.leaderboard if row.status == "skipped"]
+    if nameless := [row for row in skipped if "--describe" in row.note]:
+        yield f"  untried   {nameless[0].strategy}: {nameless[0].note}"
+    if untried := [row for row in skipped if row not in nameless]:
         families = ", ".join(dict.fromkeys(row.strategy for row in untried))
         if evidence.partial:
             why = "the run was interrupted"

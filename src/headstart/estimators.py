@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from headstart.errors import OptionError, Problem
 from headstart.source import find as find_source
 from headstart.strategy import Bench
 from headstart.strategy import find as find_strategy
+from headstart.target.describe import describe
 from headstart.target.inputs import as_inputs
 from headstart.target.modality import MODALITIES
 from headstart.target.view import Examples, TrainView
@@ -35,9 +38,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         source: a source's name, such as `efficientnet_lite0`, `minilm_l6`, `timm:resnet18@weights.safetensors`,
             `hf:FOLDER`, `scratch`.
-        strategy: a strategy's name: `probe`, `prototypes`, `finetune`, `contrast`, `lora`, `majority`, `classical`,
-            `scratch`.
+        strategy: a strategy's name: `probe`, `prototypes`, `finetune`, `contrast`, `lora`, `zero-shot`, `majority`,
+            `classical`, `scratch`.
         parameters: hyper-parameters of the strategy; None: its defaults.
+        describe: for `zero-shot`: maps labels to a sentence or a list of sentences; or a YAML or JSON file that does;
+            None: the labels are names in words.
         random_state: int seed of everything random; None: 0.
         device: `cpu`, or a torch device.
 
@@ -60,12 +65,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         strategy: str = "probe",
         *,
         parameters: dict[str, Any] | None = None,
+        describe: Mapping[Any, Any] | str | Path | None = None,
         random_state: int | None = None,
         device: str = "cpu",
     ) -> None:
         self.source = source
         self.strategy = strategy
         self.parameters = parameters
+        self.describe = describe
         self.random_state = random_state
         self.device = device
 
@@ -98,9 +105,18 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, encoded = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"the classifier needs two classes or more; y holds {len(self.classes_)} class")
+        names = tuple(str(label) for label in self.classes_)
         view = TrainView(
-            Examples(inputs, encoded.astype(np.int64)), tuple(str(label) for label in self.classes_), "accuracy"
+            Examples(inputs, encoded.astype(np.int64)), names, "accuracy", descriptions=describe(names, self.describe)
         )
+        if kind.needs.class_names and (wordless := view.wordless()):
+            raise OptionError(
+                Problem(
+                    f"labels that are no words: {', '.join(wordless[:5])}",
+                    "names or descriptions, because the strategy goes by them",
+                    "describe={label: sentence, ...}",
+                )
+            )
         seed = 0 if self.random_state is None else int(self.random_state)
         self.predictor_ = strategy(source, view, budget=Budget(), seed=seed, bench=Bench(device=self.device))
         return self

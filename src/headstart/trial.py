@@ -227,6 +227,8 @@ def execute(
 
 
 def _note(predictor: Predictor) -> str:
+    if how := predictor.provenance.get("zero_shot"):
+        return f"{how['method']} {how['value']:g}: it named {100 * how['right']:.0f} % of known classes left out"
     training = predictor.provenance.get("training", {})
     if training.get("stopped_by") != "budget":
         return ""

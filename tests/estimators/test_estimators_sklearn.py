@@ -102,7 +102,14 @@ def test_clone_and_parameters():
     model = TransferClassifier("scratch", "classical", parameters=PIXELS, random_state=3, device="cpu")
     copy = clone(model)
     assert copy.get_params() == model.get_params()
-    assert set(model.get_params()) == {"source", "strategy", "parameters", "random_state", "device"}
+    assert set(model.get_params()) == {
+        "source",
+        "strategy",
+        "parameters",
+        "describe",
+        "random_state",
+        "device",
+    }
     assert copy.set_params(strategy="majority", parameters=None) is copy
     assert (copy.strategy, model.strategy) == ("majority", "classical")
     X, y = pictures()

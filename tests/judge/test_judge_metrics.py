@@ -72,3 +72,14 @@ def test_ece_of_a_calibrated_model_is_near_zero_and_of_a_boaster_is_not():
     assert metrics.ece(np.stack([1 - p, p], 1), labels) < 0.01
     certain = np.stack([p < 0.5, p >= 0.5], 1).astype(float)
     assert metrics.ece(certain, labels) == pytest.approx(0.25, abs=0.01)
+
+
+def test_among_the_most_probable():
+    probabilities = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]])
+    labels = np.array([1, 0, 2])
+    assert metrics.among_top(probabilities, labels, 1).tolist() == [False, False, False]
+    assert metrics.among_top(probabilities, labels, 2).tolist() == [True, False, False]
+    assert metrics.among_top(probabilities, labels, 3).tolist() == [True, False, True]
+    assert metrics.among_top(np.stack([probabilities] * 2), labels, 4).tolist() == [[True] * 3] * 2
+    first = metrics.among_top(probabilities, labels, 1)
+    assert (first == (probabilities.argmax(axis=1) == labels)).all()

@@ -177,3 +177,20 @@ def test_importing_judge_is_light():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_top_five_accuracy_where_there_are_more_classes_than_five():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 8, 90)
+    transfer = rng.random((2, 90, 8))
+    transfer[:, np.arange(60), labels[:60]] = 2.0  # 60 of 90 are first, whatever the others are
+    baseline = np.zeros((1, 90, 8))
+    baseline[0, np.arange(90), labels] = -1.0  # always last
+    parts = [Round(labels[k::3], transfer[:, k::3], baseline[:, k::3], 60) for k in range(3)]
+    for judged in ([Round(labels, transfer, baseline, 180)], parts):
+        found = compare(judged, [str(c) for c in range(8)], "accuracy")
+        order = np.argsort(-transfer, axis=2)[..., :5]
+        assert found.transfer_top.score == pytest.approx((order == labels[:, None]).any(axis=2).mean())
+        assert found.transfer_top.low < found.transfer_top.score < found.transfer_top.high
+        assert (found.baseline_top.k, found.baseline_top.score) == (5, 0.0)
+    assert compare([drawn(0.9, 0.5)], NAMES, "accuracy").transfer_top is None

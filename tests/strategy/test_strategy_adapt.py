@@ -18,7 +18,10 @@ from headstart.train import History
 
 pytestmark = pytest.mark.fast
 
-OF_PICTURES = [name for name, kind in STRATEGIES.items() if "image" in kind.needs.modalities]
+# zero-shot, which goes by the names of classes and has no use for these, has a file of its own.
+OF_PICTURES = [
+    name for name, kind in STRATEGIES.items() if "image" in kind.needs.modalities and not kind.needs.class_names
+]
 """The others are tested in test_strategy_texts.py and test_strategy_contrast.py."""
 SMALL = {
     "probe": {"head": "logistic", "C": 0.5},
@@ -141,6 +144,8 @@ def card(**changes):
         (Needs(), {"preprocessing": None}, "needs a network, and timm:x has none"),
         (Needs(network=False), {}, "uses no network, so it goes with the source 'scratch', not timm:x"),
         (Needs(pretrained=True), {"pretraining": ""}, "needs a pretrained source, and timm:x is not"),
+        (Needs(known_classes=True), {}, "needs a source that knows classes by name, and timm:x does not"),
+        (Needs(known_classes=True), {"known": "ImageNet-1k"}, ""),
         (Needs(pretrained=False), {}, "starts from random weights, and timm:x is pretrained"),
     ],
 )
@@ -156,6 +161,9 @@ def test_what_is_lacking_is_said_in_words(needs, changes, words):
         ("probe", "scratch:small_cnn", False),
         ("prototypes", "scratch", False),
         ("finetune", "scratch:small_cnn", False),
+        ("zero-shot", "efficientnet_lite0", True),
+        ("zero-shot", "minilm_l6", True),
+        ("zero-shot", "scratch", False),
         ("majority", "scratch", True),
         ("majority", "efficientnet_lite0", False),
         ("classical", "scratch:small_cnn", False),

@@ -53,6 +53,15 @@ class McNemar(_Part):
     p_value: float = Field(description="exact, two-sided; median over pairs of seeds")
 
 
+class TopK(_Part):
+    """How often the true class is among the k most probable ones."""
+
+    k: int = Field(description="how many classes are looked at")
+    score: float = Field(description="share of examples, mean over seeds")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+
+
 class Route(_Part):
     """One finalist: how it was made, how it scored on the sealed test set, what it costs."""
 
@@ -66,6 +75,9 @@ class Route(_Part):
     metrics: dict[str, float] = Field(
         default={},
         description="accuracy, balanced_accuracy, macro_f1, log_loss, auroc, ece; a metric that is undefined is absent",
+    )
+    top_k: TopK | None = Field(
+        default=None, description="top-5 accuracy on the sealed test; null with five classes or fewer"
     )
     seconds: float = Field(description="wall seconds to train once, features included")
     cpu_seconds: float | None = Field(default=None, description="processor seconds to train once")
@@ -118,6 +130,9 @@ class LeaderboardRow(_Part):
     score: float | None = Field(description="primary metric on the validation folds; null without a successful trial")
     low: float | None = Field(description="lower end of its interval")
     high: float | None = Field(description="upper end of its interval")
+    top_k: TopK | None = Field(
+        default=None, description="top-5 accuracy on the validation folds; null with five classes or fewer"
+    )
     seconds: float = Field(description="wall seconds of one trial, features included, median")
     memory_mb: float = Field(description="highest resident memory of the process during its trials, MiB")
     status: str = Field(description="ok, failed, or skipped")

@@ -13,6 +13,8 @@ Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 BINS = 15
+TOP = 5
+"""With more classes than this, being among so many most probable ones is worth knowing."""
 
 
 def accuracy(probabilities: Floats, labels: Labels) -> float:
@@ -25,6 +27,21 @@ def balanced_accuracy(probabilities: Floats, labels: Labels) -> float:
     right = np.bincount(labels, weights=probabilities.argmax(axis=1) == labels)
     count = np.bincount(labels)
     return float(np.mean(right[count > 0] / count[count > 0]))
+
+
+def among_top(probabilities: Floats, labels: Labels, k: int = TOP) -> NDArray[np.bool_]:
+    """(N,) bool: whether fewer than `k` classes are more probable than the true one; equals count in their order.
+
+    Args:
+        probabilities: (..., N, C).
+        labels: (N,).
+        k: how many classes are looked at.
+
+    Returns:
+        (..., N).
+    """
+    order = np.argsort(-np.asarray(probabilities), axis=-1, kind="stable")[..., :k]
+    return np.asarray((order == np.asarray(labels)[:, None]).any(axis=-1))
 
 
 def macro_f1(probabilities: Floats, labels: Labels) -> float:

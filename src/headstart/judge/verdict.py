@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.judge import metrics
-from headstart.judge.evidence import ClassGain, Gain, McNemar, Side, Verdict
+from headstart.judge.evidence import ClassGain, Gain, McNemar, Side, TopK, Verdict
 from headstart.judge.intervals import (
     Estimate,
     bootstrap,
@@ -62,6 +62,10 @@ class Round:
         probabilities = self.transfer if side == "transfer" else self.baseline
         return np.asarray(probabilities.argmax(axis=2) == self.labels)
 
+    def among_top(self, side: Side) -> NDArray[np.bool_]:
+        """(S, N) bool: which seed has the true class of which example among its five most probable."""
+        return metrics.among_top(self.transfer if side == "transfer" else self.baseline, self.labels)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -78,6 +82,8 @@ class Comparison:
         baseline_score: likewise.
         transfer_metrics: see :func:`headstart.judge.metrics.all_metrics`; means over seeds and rounds.
         baseline_metrics: likewise.
+        transfer_top: top-5 accuracy; None with five classes or fewer.
+        baseline_top: likewise.
         per_class: gains in recall, one per class that occurs; each interval stands alone.
         confusion_transfer: (C, C) rows: true class, columns: predicted; mean count over seeds, summed over rounds.
         confusion_baseline: likewise.
@@ -94,6 +100,8 @@ class Comparison:
     baseline_score: Score
     transfer_metrics: dict[str, float]
     baseline_metrics: dict[str, float]
+    transfer_top: TopK | None
+    baseline_top: TopK | None
     per_class: list[ClassGain]
     confusion_transfer: Floats
     confusion_baseline: Floats
@@ -135,6 +143,8 @@ def compare(
         baseline_score=judge.score("baseline"),
         transfer_metrics=_mean_metrics(rounds, "transfer"),
         baseline_metrics=_mean_metrics(rounds, "baseline"),
+        transfer_top=judge.top("transfer") if len(classes) > metrics.TOP else None,
+        baseline_top=judge.top("baseline") if len(classes) > metrics.TOP else None,
         per_class=[
             judge.class_gain(c, str(name))
             for c, name in enumerate(classes)
@@ -172,6 +182,11 @@ class _OneRound:
         return score_interval(
             self.correct[side], self.round.labels, self.metric, confidence=self.confidence, seed=self.seed
         )
+
+    def top(self, side: Side) -> TopK:
+        right = self.round.among_top(side)
+        found = score_interval(right, self.round.labels, "accuracy", confidence=self.confidence, seed=self.seed)
+        return TopK(k=metrics.TOP, score=found[0], low=found[1], high=found[2])
 
     def class_gain(self, c: int, name: str) -> ClassGain:
         only = self.round.labels == c
@@ -219,6 +234,11 @@ class _Rounds:
     def score(self, side: Side) -> Score:
         values = [mean_score(r.correct(side), r.labels, self.metric) for r in self.rounds]
         return self._interval(values, [len(r.labels) for r in self.rounds], 0.0)[:3]
+
+    def top(self, side: Side) -> TopK:
+        values = [float(r.among_top(side).mean()) for r in self.rounds]
+        found = self._interval(values, [len(r.labels) for r in self.rounds], 0.0)
+        return TopK(k=metrics.TOP, score=found.estimate, low=found.low, high=found.high)
 
     def class_gain(self, c: int, name: str) -> ClassGain:
         parts = [(r, r.labels == c) for r in self.rounds if (r.labels == c).any()]

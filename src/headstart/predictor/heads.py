@@ -104,7 +104,94 @@ class KernelHead(Head):
         }
 
 
-HEADS: dict[str, type[Head]] = {head.kind: head for head in (ConstantHead, LinearHead, KernelHead)}
+class CosineHead(Head):
+    """`X @ weight.T + bias` after each vector is scaled to length 1: the angle decides, not the length.
+
+    Args:
+        weight: (C, D) directions of the classes, times a common scale.
+        bias: (C,).
+    """
+
+    kind = "cosine"
+
+    def __init__(self, weight: Array, bias: Array) -> None:
+        self.weight, self.bias = weight, bias
+
+    def logits(self, X: Array) -> Array:
+        """(N, D) to (N, C)."""
+        scores: Array = unit(X) @ self.weight.T + self.bias
+        return scores
+
+    def arrays(self) -> dict[str, Array]:
+        """`weight` (C, D) and `bias` (C,)."""
+        return {"weight": self.weight, "bias": self.bias}
+
+
+class ConvexHead(Head):
+    """ConSE: from known classes to their names, and from there to the names of other classes; see :func:`convex`.
+
+    Args:
+        weight: (K, D) of the known classes.
+        bias: (K,) likewise.
+        known: (K, E) vectors of their names, of length 1.
+        wanted: (C, E) those of the other classes, times a common scale.
+        top: () how many known classes are taken for each input.
+    """
+
+    kind = "convex"
+
+    def __init__(self, weight: Array, bias: Array, known: Array, wanted: Array, top: Array) -> None:
+        self.weight, self.bias, self.known, self.wanted, self.top = weight, bias, known, wanted, top
+
+    def logits(self, X: Array) -> Array:
+        """(N, D) to (N, C)."""
+        out = np.empty((len(X), len(self.wanted)), dtype=np.float32)
+        for start in range(0, len(X), _BLOCK):
+            known = X[start : start + _BLOCK] @ self.weight.T + self.bias
+            out[start : start + _BLOCK] = convex(known, self.known, int(self.top)) @ self.wanted.T
+        return out
+
+    def arrays(self) -> dict[str, Array]:
+        """All of it."""
+        return {
+            "weight": self.weight,
+            "bias": self.bias,
+            "known": self.known,
+            "wanted": self.wanted,
+            "top": self.top,
+        }
+
+
+HEADS: dict[str, type[Head]] = {
+    head.kind: head for head in (ConstantHead, LinearHead, KernelHead, CosineHead, ConvexHead)
+}
+
+
+def unit(X: Array) -> Array:
+    """Rows scaled to length 1; a row of zeros stays one."""
+    scaled: Array = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+    return scaled
+
+
+def convex(logits: Array, known: Array, top: int) -> Array:
+    """ConSE: a picture's place among the names (Norouzi et al. 2014, equation 3).
+
+    The mean of the name vectors of the `top` known classes that the picture is most likely of, weighted by their
+    probabilities.
+
+    Args:
+        logits: (N, K) of the known classes.
+        known: (K, E) their name vectors.
+        top: how many.
+
+    Returns:
+        (N, E) float32, of length 1.
+    """
+    if top < logits.shape[1]:
+        least = -np.partition(-logits, top - 1, axis=1)[:, top - 1 : top]
+        logits = np.where(logits >= least, logits, -np.inf)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return unit((weights / weights.sum(axis=1, keepdims=True)) @ known)
 
 
 def gaussian(A: Array, B: Array, gamma: float) -> Array:

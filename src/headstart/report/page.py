@@ -228,6 +228,12 @@ def comparisons(evidence: Evidence) -> list[Comparison]:
         if one is not None and two is not None and left != right and _finite(one) and _finite(two):
             better = "transfer" if (one < two) == less else "baseline"
         rows.append(Comparison(name, gloss, left, right, better))
+    mine, theirs = evidence.transfer.top_k, evidence.baseline.top_k
+    if mine is not None and theirs is not None:
+        left, right = (f"{words.percent(t.score)} ({words.interval(t.low, t.high, 'percent')})" for t in (mine, theirs))
+        better = "" if mine.score == theirs.score else "transfer" if mine.score > theirs.score else "baseline"
+        gloss = f"the true class is among the {mine.k} most probable; with its interval"
+        rows.append(Comparison(f"Top-{mine.k} accuracy", gloss, left, right, better))
     return rows
 
 

@@ -23,6 +23,7 @@ from headstart.judge.evidence import (
     Scores,
     Side,
     TargetSummary,
+    TopK,
 )
 from headstart.judge.intervals import mean_score, score_interval
 from headstart.predictor.calibration import apply_temperature, fit_temperature
@@ -216,6 +217,7 @@ def _route(verdict: Judged, side: Side, score: tuple[float, float, float], measu
         low=score[1],
         high=score[2],
         metrics=measured,
+        top_k=verdict.comparison.transfer_top if side == "transfer" else verdict.comparison.baseline_top,
         seconds=median(max(0.0, r.seconds - r.predict_seconds) for r in finals),
         cpu_seconds=median(r.cpu for r in finals),
         memory_mb=max(r.memory_mb for r in finals),
@@ -376,6 +378,7 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
                 score=score,
                 low=low,
                 high=high,
+                top_k=_top(best),
                 status="ok",
                 note="; ".join(notes),
             )
@@ -398,6 +401,18 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
         for u in untried
     ]
     return rows
+
+
+def _top(results: list[Result]) -> TopK | None:
+    """Top-5 accuracy over the folds of some search results; None with five classes or fewer."""
+    held = [
+        (r.log_probabilities, r.labels) for r in results if r.log_probabilities is not None and r.labels is not None
+    ]
+    if held[0][0].shape[1] <= metrics.TOP:
+        return None
+    among = np.concatenate([metrics.among_top(logs, labels) for logs, labels in held])
+    score, low, high = score_interval(among[None], np.concatenate([labels for _, labels in held]), "accuracy")
+    return TopK(k=metrics.TOP, score=score, low=low, high=high)
 
 
 def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any]) -> list[str]:

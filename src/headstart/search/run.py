@@ -19,7 +19,7 @@ from headstart import files, machine, profile
 from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget, format_seconds
-from headstart.errors import HeadstartError, Problem, RunError
+from headstart.errors import HeadstartError, OptionError, Problem, RunError
 from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
@@ -85,11 +85,12 @@ class Options:
         named = [card.modality for card in sources.cards(self.sources) if card.modality]
         self.settings(named[0] if named else "image")
 
-    def settings(self, modality: str = "image") -> list[Setting]:
+    def settings(self, modality: str = "image", wordless: Sequence[str] = ()) -> list[Setting]:
         """Everything that may be tried on a target.
 
         Args:
             modality: what the target's examples are made of.
+            wordless: classes that have neither a name in words nor a description.
 
         Raises:
             SourceError: a source is unknown.
@@ -108,12 +109,15 @@ class Options:
                 cheapest = min(twins, key=lambda card: card.flops)
                 scratch.append(f"scratch:{cheapest.architecture.partition('.')[0]}")
         cards = list({card.name: card for card in [*cards, *sources.cards(scratch)]}.values())
-        chosen = settings(cards, kinds, modality)
+        able_kinds = [kind for kind in kinds if not (wordless and kind.needs.class_names)]
+        if wordless and not any(kind.side == "transfer" for kind in able_kinds):
+            raise OptionError(_wordless(wordless))
+        chosen = settings(cards, able_kinds, modality)
         if not any(s.side == "transfer" for s in chosen):
             able = [card for card in named if card.modality == modality]
             why = "; ".join(
                 kind.needs.lacking(able[0]) if able else f"it takes {named[0].modality}, and the target is {modality}"
-                for kind in kinds
+                for kind in able_kinds
                 if kind.side == "transfer"
             )
             raise RunError(
@@ -124,6 +128,10 @@ class Options:
                 )
             )
         return chosen
+
+    def kinds(self) -> list[type[Any]]:
+        """The strategies that may be tried."""
+        return self._kinds()[0]
 
     def left_out(self) -> str:
         """Which baselines the choice of strategies leaves out, as a warning; "" where it leaves out none."""
@@ -202,7 +210,8 @@ def run(target: Target, folder: Path, options: Options, listener: Listener | Non
 class _Runner:
     def __init__(self, target: Target, folder: Path, options: Options, listener: Listener) -> None:
         self.target, self.folder, self.options, self.listener = target, folder, options, listener
-        self.settings = options.settings(target.modality)
+        self.wordless = target.everything.wordless()
+        self.settings = options.settings(target.modality, self.wordless)
         self.partial = ""
         self.cpu = time.process_time()
 
@@ -490,6 +499,7 @@ class _Runner:
                         "note": reason,
                     }
                 )
+        untried += self._nameless()
         if self._ended():
             return  # resumed after it had ended: nothing was done, so nothing is added
         spent = meter.spent()
@@ -503,6 +513,20 @@ class _Runner:
             why=self.partial,
             untried=untried,
         )
+
+    def _nameless(self) -> list[dict[str, Any]]:
+        """The routes that go by the names of classes, where those say nothing."""
+        if not self.wordless:
+            return []
+        named = [kind for kind in self.options.kinds() if kind.needs.class_names]
+        cards = list({s.card.name: s.card for s in self.settings}.values())
+        note = "the classes have no names in words; say what they mean with --describe"
+        return [
+            {"source": card.name, "strategy": kind.name, "side": kind.side, "note": note}
+            for kind in named
+            for card in cards
+            if card.modality == self.target.modality and not kind.needs.lacking(card)
+        ]
 
     # -- the model ----------------------------------------------------------------------------------------------
 
@@ -521,6 +545,7 @@ class _Runner:
         card = sources.find(spec.source).card
         predictor.temperature = pooled.temperature()
         predictor.provenance = {
+            **{key: value for key, value in predictor.provenance.items() if key == "zero_shot"},
             "target": evidence.target.model_dump(mode="json"),
             "side": evidence.shipped,
             "source": spec.source,
@@ -583,6 +608,14 @@ def _recorder(ledger: Ledger, episode: str) -> Callable[[str, Any], None]:
         ledger.write("opened", episode=episode, finalist=finalist, labels=encode(labels))
 
     return record
+
+
+def _wordless(names: Sequence[str]) -> Problem:
+    return Problem(
+        f"classes without a name in words: {', '.join(names[:SHOWN])}",
+        "names or descriptions, because the strategy named goes by them",
+        "headstart fit ... --describe classes.yaml",
+    )
 
 
 def _shipped_digest(model: Path) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from headstart.errors import Problem, SourceError, unknown
 from headstart.source import bundled as _bundled
 from headstart.source.bundled import CARDS as BUNDLED
-from headstart.source.card import Preprocessing, Source, SourceCard, TextSource, Tokens
+from headstart.source.card import Classifier, NamingSource, Preprocessing, Source, SourceCard, TextSource, Tokens
 from headstart.source.scratch import SMALL, NothingSource, ScratchSource
 
 __all__ = [
     "BUNDLED",
     "SMALL",
+    "Classifier",
+    "NamingSource",
     "Preprocessing",
     "Source",
     "SourceCard",

@@ -14,10 +14,12 @@ import functools
 import hashlib
 from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstart.errors import Problem, SourceError
-from headstart.source.card import Preprocessing, SourceCard, Stage, Tokens
+from headstart.source import imagenet
+from headstart.source.card import Classifier, Preprocessing, SourceCard, Stage, Tokens
+from headstart.source.imagenet import IMAGENET
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +76,7 @@ CARDS = {
                 Stage(f"blocks.{k}", (channels, side, side), float(rest))
                 for k, (channels, side, rest) in enumerate(_STAGES[n])
             ),
+            known=IMAGENET,
         )
         for n, size, crop, parameters, flops, size_on_disk in (
             (0, 224, 0.875, 3_371_008, 767_815_104, 18_826_032),
@@ -149,6 +152,20 @@ class BundledSource:
 
     def module(self, seed: int = 0) -> nn.Module:
         """The pretrained backbone, without a classification head."""
+        module = self._whole()
+        module.reset_classifier(0)  # type: ignore[operator]
+        return module
+
+    def names(self) -> tuple[str, ...]:
+        """The classes of ImageNet-1k."""
+        return imagenet.names()
+
+    def classifier(self) -> Classifier:
+        """What it was pretrained to tell apart: the classes of ImageNet-1k."""
+        last: Any = self._whole().get_classifier()  # type: ignore[operator]
+        return Classifier(self.names(), last.weight.detach().numpy(), last.bias.detach().numpy())
+
+    def _whole(self) -> nn.Module:
         import timm
         import torch
 
@@ -158,7 +175,6 @@ class BundledSource:
             module: nn.Module = timm.create_model(self.card.architecture, pretrained=False)
         state = weights.rename_by_order(weights.read(self.path()), module, self.card.name)
         weights.load(module, state, self.card.name)
-        module.reset_classifier(0)  # type: ignore[operator]
         return module
 
 

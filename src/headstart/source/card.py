@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -109,6 +112,7 @@ class SourceCard:
             of `Tokens.TYPICAL` tokens.
         bytes: size of the weights on disk.
         stages: where the forward pass can be cut, from input to output; none where that is not known.
+        known: the data set whose classes it still knows by name, see :class:`NamingSource`; "" for none.
     """
 
     name: str
@@ -123,6 +127,7 @@ class SourceCard:
     flops: float
     bytes: int = 0
     stages: tuple[Stage, ...] = ()
+    known: str = ""
 
     @property
     def short(self) -> str:
@@ -163,4 +168,32 @@ class TextSource(Source, Protocol):
 
     def tokenizer(self) -> str:
         """The tokenizer as the `tokenizers` package writes it (JSON); with the card's shift, 0 is padding."""
+        ...
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The last layer that a source was pretrained with: what it knows by name.
+
+    Args:
+        names: of its K classes.
+        weight: (K, D) float32, on the pooled features.
+        bias: (K,) float32.
+    """
+
+    names: tuple[str, ...]
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+@runtime_checkable
+class NamingSource(Source, Protocol):
+    """A source whose card says which classes it knows, and that still has the classifier for them."""
+
+    def names(self) -> tuple[str, ...]:
+        """What the classes are called; nothing is loaded for it."""
+        ...
+
+    def classifier(self) -> Classifier:
+        """The classifier that :meth:`Source.module` is given without."""
         ...

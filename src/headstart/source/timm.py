@@ -6,8 +6,12 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from headstart.errors import Problem, SourceError, unknown
-from headstart.source.card import SourceCard
+from headstart.source import imagenet
+from headstart.source.card import Classifier, SourceCard
+from headstart.source.imagenet import IMAGENET
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,6 +62,7 @@ class TimmSource:
             flops=flops,
             bytes=self._file.stat().st_size if self._file else parameters * 4,
             stages=architecture.stages(base, preprocessing.size),
+            known=IMAGENET if self._file is None and _knows_imagenet(config) else "",
         )
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a run holds a handful of sources
@@ -78,17 +83,44 @@ class TimmSource:
 
         from headstart.source import weights
 
-        if self._file is not None:
-            with torch.random.fork_rng(devices=[]):  # it draws weights that are replaced below
-                module: nn.Module = timm.create_model(self._name, pretrained=False, num_classes=0)
-            config: Any = timm.get_pretrained_cfg(self._name)
-            head = config.classifier
-            heads = (head,) if isinstance(head, str) else tuple(head or ())
-            weights.load(module, weights.read(self._file), self.card.name, without=heads)
+        if self._file is None:
+            module = self._whole()
+            module.reset_classifier(0)  # type: ignore[operator]
             return module
+        with torch.random.fork_rng(devices=[]):  # it draws weights that are replaced below
+            module = timm.create_model(self._name, pretrained=False, num_classes=0)
+        config: Any = timm.get_pretrained_cfg(self._name)
+        head = config.classifier
+        heads = (head,) if isinstance(head, str) else tuple(head or ())
+        weights.load(module, weights.read(self._file), self.card.name, without=heads)
+        return module
+
+    def names(self) -> tuple[str, ...]:
+        """The classes of ImageNet-1k, where the card says that it knows them; else none."""
+        return imagenet.names() if self.card.known else ()
+
+    def classifier(self) -> Classifier:
+        """What it was pretrained to tell apart.
+
+        Raises:
+            SourceError: it has no single linear layer of that kind, or the weights cannot be had.
+        """
+        from torch import nn
+
+        last = self._whole().get_classifier()  # type: ignore[operator]
+        names = self.names()
+        if not isinstance(last, nn.Linear) or last.weight.shape != (len(names), self.card.features):
+            raise SourceError(Problem(f"timm:{self._name} knows no classes by name", "a linear layer for ImageNet-1k"))
+        bias = np.zeros(len(names), np.float32) if last.bias is None else last.bias.detach().numpy()
+        return Classifier(names, last.weight.detach().numpy(), bias)
+
+    def _whole(self) -> nn.Module:
+        import timm
+        import torch
+
         try:
             with torch.random.fork_rng(devices=[]):
-                module = timm.create_model(self._name, pretrained=True)
+                module: nn.Module = timm.create_model(self._name, pretrained=True)
         except Exception as error:
             raise SourceError(
                 Problem(
@@ -99,8 +131,11 @@ class TimmSource:
                     "or a source that needs no hub: headstart sources",
                 )
             ) from error
-        module.reset_classifier(0)  # type: ignore[operator]
         return module
+
+
+def _knows_imagenet(config: Any) -> bool:
+    return config.num_classes == 1_000 and isinstance(config.classifier, str) and "in1k" in (config.tag or "")
 
 
 def _pretraining(tag: str | None) -> str:

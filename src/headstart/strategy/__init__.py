@@ -13,6 +13,7 @@ from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.prototypes import Prototypes
 from headstart.strategy.adapt.scratch import Scratch
+from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
 
 __all__ = ["STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
@@ -25,6 +26,7 @@ STRATEGIES: dict[str, type[Any]] = {
         Finetune,
         Contrast,
         Lora,
+        ZeroShot,
         Majority,
         Classical,
         Scratch,

@@ -37,6 +37,9 @@ class Needs:
         gradients: it trains a network, which costs many forward passes.
         stages: the network must have stages.
         extra: (package, extra of headstart that brings it), where it needs one that may not be installed.
+        labels: it learns from labels.
+        class_names: the classes must have names in words, or descriptions.
+        known_classes: a source of pictures must know classes by name.
     """
 
     network: bool = True
@@ -46,6 +49,9 @@ class Needs:
     gradients: bool = False
     stages: bool = False
     extra: tuple[str, str] | None = None
+    labels: bool = True
+    class_names: bool = False
+    known_classes: bool = False
 
     def lacking(self, card: SourceCard) -> str:
         """Why `card` cannot serve, in words; "" when it can."""
@@ -63,6 +69,8 @@ class Needs:
             return f"needs a network with stages, and {card.name} has none"
         if self.extra is not None and find_spec(self.extra[0]) is None:
             return f"needs the package {self.extra[0]}: pip install 'headstart[{self.extra[1]}]'"
+        if self.known_classes and card.modality == "image" and not card.known:
+            return f"needs a source that knows classes by name, and {card.name} does not"
         return ""
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
+from headstart.target.describe import describe
 from headstart.target.hygiene import Hygiene
 from headstart.target.seal import Seal
 from headstart.target.view import TrainView
@@ -65,9 +68,26 @@ class Target:
         """All usable examples."""
         return self.n_train if self.split == "cross-fit" else self.n_train + self.n_test
 
+    def described(self, said: Mapping[Any, Any] | str | Path | None) -> Target:
+        """The same target with what its classes mean, for strategies that go by names.
+
+        Args:
+            said: maps names of classes to a sentence or a list of sentences; or a YAML or JSON file that does; None:
+                nothing is said. A class that is not in it is described by its name.
+
+        Raises:
+            OptionError: it names classes that there are not, or cannot be read; all of it at once.
+        """
+        if not (descriptions := describe(self.classes, said)):
+            return self
+        episodes = tuple(replace(e, view=replace(e.view, descriptions=descriptions)) for e in self.episodes)
+        return replace(self, episodes=episodes, everything=replace(self.everything, descriptions=descriptions))
+
     def digest(self) -> str:
-        """SHA-256 over classes, split, names and labels' digests: what a run may be resumed on."""
+        """SHA-256 over classes, what is said of them, split, names and labels: what a run may be resumed on."""
         state = hashlib.sha256(repr((self.classes, self.metric, self.split)).encode())
+        if self.everything.descriptions:
+            state.update(repr(self.everything.descriptions).encode())
         for episode in self.episodes:
             inputs = episode.view.examples.inputs
             state.update(episode.view.examples.labels.tobytes())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.target.describe import Descriptions, telling
 from headstart.target.inputs import Index, Inputs
 from headstart.target.split import folds, stratified_sample
 
@@ -47,6 +48,7 @@ class TrainView:
         unlabelled: inputs without labels from the same domain (may be empty).
         validation: (N,) bool, True where a validation split was given by the user; None: none was given, and folds
             are drawn. A given validation split is used to choose and to calibrate, never to train on.
+        descriptions: for each class what the user said of it, in sentences; empty: nothing.
     """
 
     examples: Examples
@@ -54,6 +56,7 @@ class TrainView:
     metric: str
     unlabelled: Inputs | None = None
     validation: NDArray[np.bool_] | None = field(default=None)
+    descriptions: Descriptions = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -62,6 +65,11 @@ class TrainView:
     def modality(self) -> str:
         """What the examples are made of: `image` or `text`."""
         return self.examples.inputs.modality
+
+    def wordless(self) -> list[str]:
+        """The classes of which nothing is said: no description, and a name without a word in it."""
+        said = self.descriptions or ((),) * len(self.classes)
+        return [name for name, sentences in zip(self.classes, said, strict=True) if not sentences and not telling(name)]
 
     def take(self, index: Index) -> TrainView:
         """The view restricted to the labelled examples at `index`, without a given validation split."""
