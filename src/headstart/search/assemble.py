@@ -140,14 +140,18 @@ def _failures(ledger: Ledger) -> str:
     return "; ".join(sorted(words))
 
 
-def assemble(ledger: Ledger) -> Evidence:
+def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
     """The evidence of a run.
+
+    Args:
+        ledger: of the run.
+        verdict: what :func:`judged` makes of it, where that is known; None: it is asked.
 
     Raises:
         RunError: the ledger holds no finished pair of finalists.
     """
     start, end = ledger.first("run"), ledger.all("end")
-    verdict = judged(ledger)
+    verdict = verdict or judged(ledger)
     assert start is not None
     comparison, metric = verdict.comparison, start["metric"]
     validation = {

@@ -232,14 +232,14 @@ class _Runner:
             self.listener.judging()
             with profile.phase("judge"):
                 self._open(episodes)
-                evidence_then = judged(self.ledger)  # raises before anything is written if there is nothing to compare
+                verdict = judged(self.ledger)  # raises before anything is written if there is nothing to compare
                 self._end(meter)
-                evidence = assemble(self.ledger)
+                evidence = assemble(self.ledger, verdict)
                 text = evidence.to_text()
                 files.write_text(self.folder / EVIDENCE, text)
             with profile.phase("save"):
-                self._ship(evidence, text)
-            return Run(evidence, self.folder, evidence_then, tuple(episodes))
+                self._ship(evidence, text, verdict)
+            return Run(evidence, self.folder, verdict, tuple(episodes))
 
     # -- the ledger's first lines -------------------------------------------------------------------------------
 
@@ -530,10 +530,9 @@ class _Runner:
 
     # -- the model ----------------------------------------------------------------------------------------------
 
-    def _ship(self, evidence: Evidence, text: str) -> None:
+    def _ship(self, evidence: Evidence, text: str, verdict: Judged) -> None:
         """Save the shipped finalist as `model/`, calibrated, with where it comes from."""
-        everything = judged(self.ledger).episodes
-        chosen: list[Finalist] = [pair[evidence.shipped] for pair, _ in everything]
+        chosen: list[Finalist] = [pair[evidence.shipped] for pair, _ in verdict.episodes]
         digest = hashlib.sha256(text.encode()).hexdigest()
         model = self.folder / MODEL
         if _shipped_digest(model) == digest:
