@@ -1,6 +1,7 @@
 """Compiled networks compute what torch computes, are converted once, and are never in the way."""
 
 import gc
+import json
 import logging
 import os
 import shutil
@@ -98,6 +99,7 @@ def test_many_inputs_compile_and_few_do_not(cache, tmp_path):
     many = extracted(network, inputs, tmp_path / "b")
     [folder] = (cache / "compiled").iterdir()
     assert folder == place()
+    assert json.loads((folder / "about.json").read_text())["architecture"] == "small_cnn"  # for headstart cache
     assert not uses_torch(network)
     expected = by_torch(module, inputs, HOW)
     assert relative(many, expected) < 1e-4

@@ -369,7 +369,7 @@ class NetworkBody(_PixelBody):
 
     def _convert(self, module: Any, stages: tuple[str, ...], folder: Any, state: Tensors | None) -> None:
         """Compile into `folder`."""
-        compiled.convert(module, stages, self.preprocessing, folder, state)
+        compiled.convert(module, stages, self.preprocessing, folder, state, self.architecture)
 
     def _eager(self, module: Any, stages: tuple[str, ...], count: int) -> Engine:
         """The engine that runs `module` in torch."""

@@ -137,7 +137,12 @@ def _write(
 
 
 def convert(
-    module: Any, stages: tuple[str, ...], how: Preprocessing, folder: Path, state: dict[str, NDArray[Any]] | None = None
+    module: Any,
+    stages: tuple[str, ...],
+    how: Preprocessing,
+    folder: Path,
+    state: dict[str, NDArray[Any]] | None = None,
+    architecture: str = "",
 ) -> bool:
     """Convert a network, compare it with torch, and keep it in `folder`.
 
@@ -149,6 +154,7 @@ def convert(
         how: preprocessing.
         folder: where it is put.
         state: the network's tensors, kept beside it so that a model can be saved without torch; None: not kept.
+        architecture: what `headstart cache` calls it.
 
     Returns:
         Whether it can be used: not where it cannot be converted, or where the two disagree.
@@ -166,7 +172,15 @@ def convert(
         return _with_preprocessing(network, how)
 
     return keep(
-        module, stages, folder, state, example=example, given=pixels, made=made, fastest=lambda f: _fastest(f, how)
+        module,
+        stages,
+        folder,
+        state,
+        architecture,
+        example=example,
+        given=pixels,
+        made=made,
+        fastest=lambda building: _fastest(building, how),
     )
 
 
@@ -175,6 +189,7 @@ def keep(
     stages: tuple[str, ...],
     folder: Path,
     state: dict[str, NDArray[Any]] | None,
+    architecture: str,
     *,
     example: Any,
     given: NDArray[Any],
@@ -188,6 +203,7 @@ def keep(
         stages: the names of those stages.
         folder: where it is put.
         state: as for :func:`convert`.
+        architecture: likewise.
         example: a batch of four as the module takes it.
         given: the same batch as the converted network takes it.
         made: converts the network.
@@ -198,7 +214,7 @@ def keep(
     """
     import torch
 
-    about: dict[str, Any] = {"stages": list(stages), "torch": metadata.version("torch")}
+    about: dict[str, Any] = {"architecture": architecture, "stages": list(stages), "torch": metadata.version("torch")}
     try:
         openvino = _openvino()
         with torch.inference_mode():
@@ -236,7 +252,7 @@ def keep(
         log.warning("the network cannot be compiled (%s); torch is used", why)
         try:
             with new_directory(folder) as building:
-                _write_about(building, {"refused": why})
+                _write_about(building, {"architecture": architecture, "refused": why})
         except OSError:
             pass
         return False

@@ -316,6 +316,7 @@ class TextBody(NetworkBody):
             stages,
             folder,
             state,
+            self.architecture,
             example=example,
             given=numbers,
             made=made,

@@ -326,7 +326,7 @@ def _network(place: Path) -> str:
     """What a compiled network is, where its folder says so."""
     try:
         about = json.loads((place / "about.json").read_text(encoding="utf-8"))
-        return str(about["architecture"])
+        return str(about["architecture"] or place.name[:8])
     except (OSError, ValueError, KeyError, TypeError):
         return place.name[:8]
 
