@@ -1,7 +1,8 @@
 """Zero-shot: what the names of classes alone are worth, top-1 and top-5, with intervals, on every labelled example.
 
 No label is used, so nothing is held out: the predictor is made from the names (and centred on the inputs without their
-labels), and judged on all examples, or on the test part where the data come with one.
+labels), and judged on all examples, or on the test part where the data come with one. The metric is the one that `fit`
+would use: balanced accuracy where classes differ much in size, of which chance is 1/C.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def _measure(
         "classes": len(read.classes),
         "test": len(truth),
         "most_frequent": round(float(np.bincount(truth).max() / len(truth)), 4),
-        "top_1": _interval(probabilities.argmax(axis=1) == truth, truth),
+        "metric": read.metric,
+        "top_1": _interval(probabilities.argmax(axis=1) == truth, truth, read.metric),
+        "accuracy": _interval(probabilities.argmax(axis=1) == truth, truth),
         "top_5": _interval(among_top(probabilities, truth, TOP), truth) if len(read.classes) > TOP else None,
         "mean_confidence": round(float(probabilities.max(axis=1).mean()), 4),
         "seconds_to_make": round(made, 2),
@@ -94,17 +97,18 @@ def _measure(
     }
 
 
-def _interval(right: Any, truth: Any) -> dict[str, float]:
-    score, low, high = score_interval(right[None], truth, "accuracy")
+def _interval(right: Any, truth: Any, metric: str = "accuracy") -> dict[str, float]:
+    score, low, high = score_interval(right[None], truth, metric)
     return {"score": round(score, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def _target(found: dict[str, Any], name: str, source: str) -> dict[str, object]:
     row = found[name][source]
-    chance = max(1 / row["classes"], row["most_frequent"])
+    chance = row["most_frequent"] if row["metric"] == "accuracy" else 1 / row["classes"]
     top = row["top_1"]
     five = row["top_5"]
-    words = f"{100 * top['score']:.1f} % ({100 * top['low']:.1f} to {100 * top['high']:.1f})"
+    name_of = row["metric"].replace("_", " ")
+    words = f"{name_of} {100 * top['score']:.1f} % ({100 * top['low']:.1f} to {100 * top['high']:.1f})"
     if five:
         words += f", top-5 {100 * five['score']:.1f} % ({100 * five['low']:.1f} to {100 * five['high']:.1f})"
     return target(f"{name}: interval above {100 * chance:.1f} %, which is chance", top["low"] > chance, words)

@@ -331,11 +331,31 @@ def measured_page() -> str:
     parts += [
         "Ratios: median of pairs measured in turn (smallest to largest).\n",
         *_targets(speed["measured"]["targets"]),
+        _why(speed),
     ]
+    for name, title in (("text", "Texts"), ("zero_shot", "Zero-shot")):
+        if (RESULTS / f"{name}.json").is_file():
+            document = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+            parts += [f"\n## {title}\n", _ran(document), *_targets(document["measured"]["targets"])]
     for name, part in (("fastai", fastai_part), ("scale", scale_part), ("score", score_part)):
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
     return "\n".join(parts) + "\n"
+
+
+def _why(speed: dict[str, Any]) -> str:
+    """Where the time goes that misses a target, from the same run."""
+    found, cores = speed["measured"], speed["machine"]["cores"]
+    forward, files = (1000 * cores / found[f"{what}_images_per_second"] for what in ("forward", "files"))
+    phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in found["fit_phases"].items() if seconds >= 0.05)
+    return (
+        f"\nThe forward pass alone makes {found['forward_images_per_second']:.0f} pictures a second, with files "
+        f"{found['files_images_per_second']:.0f}. On {cores} cores that is {forward:.1f} and {files:.1f} core-ms a "
+        f"picture, so reading, decoding and resizing a JPEG exactly as Pillow does take about {files - forward:.1f} "
+        "core-ms, and there is no idle core to hide them on. These photos are too small to be decoded at half size. "
+        f"The warm fit took {found['fit_seconds']:.2f} s (seconds by phase of the last one: {phases}); the script "
+        f"{found['script_seconds']:.2f} s.\n"
+    )
 
 
 def fastai_part(document: dict[str, Any]) -> list[str]:
