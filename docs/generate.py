@@ -337,6 +337,8 @@ def measured_page() -> str:
         if (RESULTS / f"{name}.json").is_file():
             document = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
             parts += [f"\n## {title}\n", _ran(document), *_targets(document["measured"]["targets"])]
+            if "runs" in document["measured"]:
+                parts += ["", _job_table(document["measured"]["runs"])]
     for name, part in (("fastai", fastai_part), ("scale", scale_part), ("score", score_part)):
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
