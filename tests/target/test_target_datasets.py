@@ -52,5 +52,5 @@ def test_a_hugging_face_dataset(picture: Picture) -> None:
     target = load_target(datasets.DatasetDict({k: v for k, v in parts.items() if k != "empty"}))
     assert (target.n_train, target.n_test, len(target.everything.unlabelled)) == (8, 2, 3)
     assert "did you mean 'kind'" in refusal(rows(0, [0, 1]), label="kinds")
-    assert "image column is not clear" in refusal(datasets.Dataset.from_dict({"text": ["a"], "label": [0]}))
+    assert "input column is not clear" in refusal(datasets.Dataset.from_dict({"number": [1], "label": [0]}))
     assert "streamed" in refusal(rows(0, [0, 1]).to_iterable_dataset())
