@@ -28,7 +28,7 @@ def result(spec, phase="final", seed=0, *, status="ok", wall=0.25, episode="test
 def shown():
     """A listener, and what it has printed: the lines with their spaces made single."""
     stream = io.StringIO()
-    listener = cli._listener(Console(file=stream, force_terminal=False, width=80))
+    listener = cli.live.run_listener(Console(file=stream, force_terminal=False, width=80))
     listener.lines = lambda: [" ".join(line.split()) for line in stream.getvalue().splitlines()]
     return listener
 
@@ -82,7 +82,7 @@ def test_no_final_is_lost_and_episodes_are_told_apart(shown):
 
 def test_the_columns_of_all_kinds_of_lines_stand_below_their_words():
     stream = io.StringIO()
-    with cli._listener(Console(file=stream, force_terminal=False, width=80)) as listener:
+    with cli.live.run_listener(Console(file=stream, force_terminal=False, width=80)) as listener:
         listener.began(PROBE, 1.0, float("inf"))
         listener.ended(result(PROBE, "search"), (0.5, 0.4, 0.6), float("inf"))
         listener.ended(result(FINETUNE), None, float("inf"))
@@ -104,14 +104,14 @@ def test_the_time_line_names_the_parts_that_took_time():
             time.sleep(0.07)
         with profile.phase("judge"):
             pass
-    line = cli._time_line(spent)
+    line = cli.words._time_line(spent)
     assert line.startswith("  time      1.")
     assert " s: import 1.0, train 0." in line
     assert "judge" not in line
     assert "other" not in line
     with profile.opened() as spent:
         pass
-    assert cli._time_line(spent) == "  time      0.0 s"
+    assert cli.words._time_line(spent) == "  time      0.0 s"
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_what_was_not_tried_is_told_and_why(evidence, budget, partial, why):
     found = evidence.model_copy(update={"budget": budget, "partial": partial, "leaderboard": rows})
     with profile.opened() as spent:
         pass
-    lines = list(cli._verdict_lines(found, spent))
+    lines = list(cli.words.verdict_lines(found, spent))
     assert f"  untried   2 routes (scratch): {why}; the report lists them" in lines
-    assert not any("untried" in line for line in cli._verdict_lines(evidence, spent))
+    assert not any("untried" in line for line in cli.words.verdict_lines(evidence, spent))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,163 @@
+"""What is going on, shown on stderr: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from headstart.cli.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def stderr_console() -> Console:
+    """Where progress and messages go."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+class Line:
+    """What is going on: a live line on a terminal, nothing elsewhere; and plain lines that stay."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.status = console.status("", spinner="dots") if console.is_terminal else None
+        self.words = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def live(self, line: str) -> None:
+        """What is going on now; nothing where there is no terminal."""
+        if self.status is not None:
+            from rich.markup import escape
+
+            self.status.update(escape(line))
+            self.status.start()
+
+    def clear(self) -> None:
+        """Nothing is going on."""
+        if self.status is not None:
+            self.status.stop()
+
+    def progress(self, words: str, done: int, total: int) -> None:
+        """So much of it is done."""
+        self.live(f"{self.words or ' '} {words} {done:,}/{total:,}")
+
+
+def run_listener(console: Console) -> Any:
+    """A :class:`headstart.search.Listener` that shows a run on `console`."""
+    from headstart.budget import format_seconds
+    from headstart.search import Listener
+
+    class Shown(Line, Listener):
+        headed = False
+
+        def __init__(self, console: Console) -> None:
+            super().__init__(console)
+            # Results still to be said, by episode and setting: those of one setting differ by their seed alone.
+            self.finals: dict[tuple[str, str], list[Any]] = {}
+
+        def __exit__(self, *_: object) -> None:
+            self.flush()
+            super().__exit__(*_)
+
+        def resumed(self, trials: int) -> None:
+            self.say(f"  resuming  {counted(trials, 'trial')} in the ledger will not be repeated")
+
+        def limited(self, why: str) -> None:
+            self.say(f"  note      {why}")
+
+        def began(self, spec: Any, predicted: float, left: float) -> None:
+            if not self.headed:
+                self.headed = True
+                what, peak = f"{'':<8}validation score", "process peak"
+                self.say(f"  {'side':<9} {'route':<54} {what:<33} {'time':>7}  {peak:>12}")
+            phase = "" if spec.phase == "search" else f" ({spec.phase})"
+            budget = "" if left == float("inf") else f", {format_seconds(max(0.0, left))} of budget left"
+            self.words = f"{spec.words()}{phase}, {_fold(spec)}, about {format_seconds(predicted)}{budget} "
+            self.live(self.words)
+
+        def ended(self, result: Any, score: tuple[float, float, float] | None, left: float) -> None:
+            if result.spec.phase == "final" and result.status == "ok" and not _trains(result.spec):
+                self.finals.setdefault((result.spec.episode, result.spec.setting), []).append(result)
+                return
+            if result.spec.phase != "final":
+                self.flush()
+            name = f"{result.spec.words()}{_details(result.spec)}"
+            if result.status == "failed":
+                self.say(f"  failed    {name}: {result.error}")
+                return
+            if score is not None:
+                shown = f"{100 * score[0]:5.1f} % ({100 * score[1]:.1f} to {100 * score[2]:.1f})"
+            elif result.spec.phase == "label value":
+                shown = f"with {result.spec.labels} labels"
+            else:
+                shown = {"final": "predicted the sealed test", "ship": "trained for shipping"}[result.spec.phase]
+            budget = "" if left == float("inf") else f"  {format_seconds(max(0.0, left)):>11} left"
+            self.row(name, f"{_fold(result.spec)}  {shown}", [result], budget)
+
+        def row(self, name: str, what: str, results: list[Any], budget: str = "") -> None:
+            """One line of the table, of one result or of several together."""
+            wall, peak = sum(r.wall for r in results), max(r.memory_mb for r in results)
+            side = results[0].side
+            self.say(f"  {side:<9} {name:<54} {what:<33} {format_seconds(wall):>7}  {peak:8.0f} MiB{budget}")
+
+        def flush(self) -> None:
+            """Say the final trials of routes that train no network, which hardly differ: a line for all seeds."""
+            for results in self.finals.values():
+                spec = results[0].spec
+                what = f"{_seeds([r.spec.seed for r in results])} predicted the test"
+                self.row(f"{spec.words()}{_details(spec)}", what, results)
+            self.finals.clear()
+
+        def interrupted(self) -> None:
+            self.clear()
+            self.flush()
+            self.say("  interrupted: comparing what was found so far; press Ctrl-C again to stop at once")
+
+        def judging(self) -> None:
+            self.flush()
+            self.words = "opening the sealed test, judging, saving the model"
+            self.live(self.words)
+
+    return Shown(console)
+
+
+def _fold(spec: Any) -> str:
+    """What the seed of a trial stands for: in the search, the fold that it is validated on."""
+    return f"{'fold' if spec.phase == 'search' else 'seed'} {spec.seed + 1}"
+
+
+def _seeds(seeds: list[int]) -> str:
+    """`seed 1`, `seeds 1 to 5`, or, where a resumed run goes on, whichever they are."""
+    numbers = [seed + 1 for seed in sorted(seeds)]
+    if len(numbers) == 1:
+        return f"seed {numbers[0]}"
+    if numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"seeds {numbers[0]} to {numbers[-1]}"
+    return f"seeds {', '.join(map(str, numbers))}"
+
+
+def _trains(spec: Any) -> bool:
+    """Whether a trial trains a network, so that its seed matters."""
+    from headstart import strategy
+
+    return bool(strategy.find(spec.strategy).needs.gradients)
+
+
+def _details(spec: Any) -> str:
+    """The hyper-parameters that are not the strategy's defaults."""
+    from headstart import strategy
+
+    defaults = strategy.parameters(strategy.find(spec.strategy)())
+    shown = ", ".join(f"{k} {v}" for k, v in spec.parameters.items() if v != defaults[k] and v is not None)
+    return f" [{shown}]" if shown else ""
