@@ -3,6 +3,7 @@
 from headstart.search.assemble import assemble
 from headstart.search.ledger import Ledger
 from headstart.search.listener import Listener
-from headstart.search.run import Options, Run, run
+from headstart.search.options import Options
+from headstart.search.run import Run, run
 
 __all__ = ["Ledger", "Listener", "Options", "Run", "assemble", "run"]

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ import numpy as np
 
 from headstart import files, machine, profile
 from headstart import source as sources
-from headstart import strategy as strategies
 from headstart.budget import Budget, format_seconds
-from headstart.errors import HeadstartError, OptionError, Problem, RunError
+from headstart.errors import HeadstartError, Problem, RunError
 from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
@@ -37,7 +36,8 @@ from headstart.search.assemble import (
 from headstart.search.ledger import FORMAT, Ledger
 from headstart.search.ledger import NAME as LEDGER
 from headstart.search.listener import Listener
-from headstart.search.plan import OVERHEAD, SEEDS, Plan, Setting, Speed, settings
+from headstart.search.options import Options
+from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
 from headstart.search.rank import scored
 from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
@@ -51,115 +51,6 @@ SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence
 CHARACTERS = 4.0  # in a token, about
 SAMPLED = 200  # texts whose lengths stand for those of all
 FEATURE_SHARE = 0.4  # of the budget, for the cheapest source's features of all examples
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run may do.
-
-    Args:
-        sources: names of pretrained sources; empty: the bundled ones.
-        strategies: names of strategies; no transfer strategy among them: all of those. Baselines without a network
-            always run; those that train one are left out where the transfer strategies named train none, and where
-            other baselines were named.
-        budget: seconds or trials.
-        seed: of everything random that is not a trial's own seed.
-        device: `cpu`, or a torch device.
-        command: how to start this run again, for the report.
-    """
-
-    sources: tuple[str, ...] = ()
-    strategies: tuple[str, ...] = ()
-    budget: Budget = field(default_factory=lambda: Budget(seconds=120))
-    seed: int = 0
-    device: str = "cpu"
-    command: str = ""
-
-    def check(self) -> None:
-        """Find out what is wrong with the names before the data is read.
-
-        Raises:
-            SourceError: a source is unknown.
-            OptionError: a strategy is unknown, or nothing is left to compare.
-        """
-        named = [card.modality for card in sources.cards(self.sources) if card.modality]
-        self.settings(named[0] if named else "image")
-
-    def settings(self, modality: str = "image", wordless: Sequence[str] = ()) -> list[Setting]:
-        """Everything that may be tried on a target.
-
-        Args:
-            modality: what the target's examples are made of.
-            wordless: classes that have neither a name in words nor a description.
-
-        Raises:
-            SourceError: a source is unknown.
-            OptionError: a strategy is unknown, or nothing is left to compare.
-        """
-        cards = named = sources.cards(self.sources or sources.bundled_names(modality))
-        kinds, _ = self._kinds()
-        scratch = ["scratch"]
-        if any(kind.side == "baseline" and kind.needs.gradients for kind in kinds):
-            # Only now, because telling the size of a network can take an import of torch.
-            scratch.append(sources.SMALL[modality])
-            # The fairest baseline of all: the same architecture as the cheapest source, from random weights.
-            # Not for texts: a transformer without pretraining learns nothing from so few, and takes an hour over it.
-            twins = [c for c in cards if c.name.startswith(("bundled:", "timm:")) and c.modality == modality == "image"]
-            if twins:
-                cheapest = min(twins, key=lambda card: card.flops)
-                scratch.append(f"scratch:{cheapest.architecture.partition('.')[0]}")
-        cards = list({card.name: card for card in [*cards, *sources.cards(scratch)]}.values())
-        able_kinds = [kind for kind in kinds if not (wordless and kind.needs.class_names)]
-        if wordless and not any(kind.side == "transfer" for kind in able_kinds):
-            raise OptionError(_wordless(wordless))
-        chosen = settings(cards, able_kinds, modality)
-        if not any(s.side == "transfer" for s in chosen):
-            able = [card for card in named if card.modality == modality]
-            why = "; ".join(
-                kind.needs.lacking(able[0]) if able else f"it takes {named[0].modality}, and the target is {modality}"
-                for kind in able_kinds
-                if kind.side == "transfer"
-            )
-            raise RunError(
-                Problem(
-                    f"nothing can be transferred from {(able or named)[0].name}: {why}",
-                    f"a pretrained source for {modality}" if not able else "a pretrained source",
-                    "headstart sources",
-                )
-            )
-        return chosen
-
-    def kinds(self) -> list[type[Any]]:
-        """The strategies that may be tried."""
-        return self._kinds()[0]
-
-    def left_out(self) -> str:
-        """Which baselines the choice of strategies leaves out, as a warning; "" where it leaves out none."""
-        return self._kinds()[1]
-
-    def _kinds(self) -> tuple[list[type[Any]], str]:
-        """The strategies that may be tried, and a warning about baselines that may not."""
-        wanted = [strategies.find(name) for name in self.strategies]
-        everything = strategies.STRATEGIES.values()
-        transfer = [kind for kind in wanted if kind.side == "transfer"]
-        named = [kind for kind in wanted if kind.side == "baseline"]
-        baselines = [kind for kind in everything if kind.side == "baseline"]
-        quick = bool(transfer) and not any(kind.needs.gradients for kind in transfer)
-        # Whoever names a source without knowledge wants it tried, and only such a baseline can.
-        asked = any(name.startswith("scratch:") for name in self.sources)
-        missing: list[type[Any]] = []
-        if (quick or named) and not asked:
-            missing = [kind for kind in baselines if kind.needs.gradients and kind not in named]
-        why = ""
-        if missing:
-            reason = "only routes that train none" if quick else "other baselines"
-            names = ", ".join(kind.name for kind in missing)
-            why = (
-                "Baselines that train a network were not tried, because --strategy named "
-                f"{reason}; name {names} to try them."
-            )
-        kinds = transfer or [kind for kind in everything if kind.side == "transfer"]
-        return [*kinds, *(kind for kind in baselines if kind not in missing)], why
 
 
 @dataclass(frozen=True)
@@ -607,14 +498,6 @@ def _recorder(ledger: Ledger, episode: str) -> Callable[[str, Any], None]:
         ledger.write("opened", episode=episode, finalist=finalist, labels=encode(labels))
 
     return record
-
-
-def _wordless(names: Sequence[str]) -> Problem:
-    return Problem(
-        f"classes without a name in words: {', '.join(names[:SHOWN])}",
-        "names or descriptions, because the strategy named goes by them",
-        "headstart fit ... --describe classes.yaml",
-    )
 
 
 def _shipped_digest(model: Path) -> str:
