@@ -37,11 +37,10 @@ NEVER = "never"
 def main(seeds: int = 1) -> dict[str, Any]:
     """For each seed two processes of headstart and one of fastai, which takes minutes: one seed by default."""
     data = DATA / "ants_bees"
-    if not data.is_dir():
-        return {"skipped": f"{data.name} is absent"}
+    if why := environment.lacking(data):
+        return {"skipped": why}
     python = environment.python()
-    if python is None:
-        return {"skipped": f"no environment for the peers: {environment.prepared().reason}"}
+    assert python is not None
     pairs = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as name:

@@ -42,11 +42,10 @@ def main(sets: tuple[str, ...] = SETS, draws: int = DRAWS, test: int = TEST) -> 
         draws: of `SHOTS` labels for each class.
         test: texts at most that each draw is judged on.
     """
-    if absent := [name for name in sets if not (DATA / name).is_dir()]:
-        return {"skipped": f"{', '.join(absent)} absent from {DATA.name}"}
+    if why := environment.lacking(*(DATA / name for name in sets), requirements=environment.TEXTS):
+        return {"skipped": why}
     python = environment.python(environment.TEXTS)
-    if python is None:
-        return {"skipped": f"no environment for the peers: {environment.prepared(environment.TEXTS).reason}"}
+    assert python is not None
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in sets:

@@ -31,11 +31,10 @@ EPOCHS = 3
 def main() -> dict[str, Any]:
     """All rows."""
     data = DATA / "ants_bees"
-    if not data.is_dir():
-        return {"skipped": f"{data} is absent"}
+    if why := environment.lacking(data):
+        return {"skipped": why}
     python = environment.python()
-    if python is None:
-        return {"skipped": f"no environment for the peers: {environment.prepared().reason}"}
+    assert python is not None
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HEADSTART_CACHE"] = str(Path(folder) / "cache")
         measured = {

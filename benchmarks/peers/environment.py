@@ -52,6 +52,19 @@ def python(requirements: Path | None = None) -> Path | None:
     return made.python
 
 
+def lacking(*folders: Path, requirements: Path | None = None) -> str:
+    """Why a benchmark beside the peers cannot be run here; empty: it can.
+
+    Args:
+        folders: of the data sets that it reads.
+        requirements: as for :func:`python`.
+    """
+    if absent := [folder.name for folder in folders if not folder.is_dir()]:
+        return f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} absent"
+    made = prepared(requirements)
+    return "" if made.python is not None else f"no environment for the peers: {made.reason}"
+
+
 @functools.cache
 def prepared(requirements: Path | None = None) -> Prepared:
     """The environment for the present requirements, made if it is not there yet. Tried once in a process."""

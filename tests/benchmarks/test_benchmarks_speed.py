@@ -207,6 +207,6 @@ def test_without_data_or_peers_it_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(fastai, "DATA", tmp_path)
     assert fastai.main() == {"skipped": "ants_bees is absent"}
     (tmp_path / "ants_bees").mkdir()
-    monkeypatch.setattr(fastai.environment, "python", lambda: None)
-    monkeypatch.setattr(fastai.environment, "prepared", lambda: fastai.environment.Prepared(None, "no line"))
+    none = fastai.environment.Prepared(None, "no line")
+    monkeypatch.setattr(fastai.environment, "prepared", lambda requirements: none)
     assert fastai.main() == {"skipped": "no environment for the peers: no line"}

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+from headstart.target.hygiene import GREY
+
+_GREY = GREY.astype(np.float32)
 _RATIO = 1.25  # a random crop is at most this much wider or higher than a square
 
 
@@ -49,7 +51,7 @@ class Augmentation:
     def _coloured(self, pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         brightness, contrast, saturation = rng.uniform(1 - self.colour, 1 + self.colour, 3).astype(np.float32)
         values = pixels.astype(np.float32) * brightness
-        grey = values @ _LUMA
+        grey = values @ _GREY
         values *= contrast
         values += (1 - contrast) * grey.mean()
         values *= saturation

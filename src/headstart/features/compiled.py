@@ -287,15 +287,20 @@ def _fastest(folder: Path, how: Preprocessing) -> int:
         if speeds and list(speeds.values())[-1] < 0.97 * max(speeds.values()):
             break
         pixels = np.zeros((batch, how.size, how.size, 3), dtype=np.uint8)
-        for _ in range(2):  # the first round allocates
-            began, done = time.perf_counter(), 0
-            while (took := time.perf_counter() - began) < 0.1 or done < 2 * batch:
-                engine.start(pixels, range(batch), into)
-                done += batch
-            engine.finish()
-            took = time.perf_counter() - began
-            speeds[batch] = done / took
+        speeds[batch] = speed(engine, pixels, into, seconds=0.1)
     return max(speeds, key=lambda batch: speeds[batch])
+
+
+def speed(engine: CompiledEngine, batch: NDArray[Any], into: list[NDArray[np.float32]], *, seconds: float) -> float:
+    """Numbers of a batch of this shape that an engine takes in per second, in the second of two rounds."""
+    for _ in range(2):  # the first round allocates
+        began, rounds = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds or rounds < 2:
+            engine.start(batch, range(len(batch)), into)
+            rounds += 1
+        engine.finish()
+        found = rounds * batch.size / (time.perf_counter() - began)
+    return found
 
 
 def _width(engine: CompiledEngine) -> int:

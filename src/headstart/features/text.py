@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -253,7 +252,7 @@ class TextBody(NetworkBody):
                 found = self._forward(flat)
                 weights = np.array([len(window) for window in flat], dtype=np.float64)
                 here = np.array([row + start for row, _ in read], dtype=np.int64)
-                total = np.zeros((len(index[:0]) + len(part), self.width))
+                total = np.zeros((len(part), self.width))
                 mass = np.zeros(len(part))
                 np.add.at(total, rows - start, found * weights[:, None])
                 np.add.at(mass, rows - start, weights)
@@ -373,15 +372,8 @@ def _fastest(folder: Any, width: int) -> int:
     engine = compiled.CompiledEngine(folder)
     length = Tokens.TYPICAL
     into = [np.empty((max(TOKENS) // length, width), dtype=np.float32)]
-    speeds = {}
-    for tokens in TOKENS:
-        numbers = np.ones((tokens // length, length), dtype=np.int32)
-        for _ in range(2):  # the first round allocates
-            began, done = time.perf_counter(), 0
-            while (took := time.perf_counter() - began) < 0.2 or done < 2 * tokens:
-                engine.start(numbers, range(len(numbers)), into)
-                done += tokens
-            engine.finish()
-            took = time.perf_counter() - began
-            speeds[tokens] = done / took
+    speeds = {
+        tokens: compiled.speed(engine, np.ones((tokens // length, length), dtype=np.int32), into, seconds=0.2)
+        for tokens in TOKENS
+    }
     return max(speeds, key=lambda tokens: speeds[tokens])

@@ -216,19 +216,20 @@ class Plan:
             side: 0.0 if self.trials is not None else sum(r.own_seconds for r in done if r.side == side)
             for side in SIDES
         }
+        firsts = self._firsts(standings)
         for side in sorted(SIDES, key=lambda side: (spent[side], counts[side])):  # stable: the baseline first
-            for setting, seed in self._wishes(standings, side, speed, results):
+            for setting, seed in self._wishes(standings, side, speed, results, firsts):
                 predicted = self._predict(setting, results, standings, speed, self.fitted)
                 # Should it lead, it needs final trials as well, and one seed proves little.
                 own = max(reserves[side], self._finals(setting, results, standings, speed))
                 reserve = sum(reserves.values()) - reserves[side] + own + OVERHEAD
                 # What the other side's dear leader needs must not end the search of one that takes no time.
                 free = seed == 0 and predicted <= FREE and left > OVERHEAD
-                if predicted <= left - reserve or free or self._indispensable(setting, standings, counts):
+                if predicted <= left - reserve or free or self._indispensable(setting, firsts, counts):
                     return setting.spec(self.episode, "search", seed), predicted
         return None
 
-    def _indispensable(self, setting: Setting, standings: dict[str, Standing], counts: dict[Side, int]) -> bool:
+    def _indispensable(self, setting: Setting, firsts: set[str], counts: dict[Side, int]) -> bool:
         """Whether a trial is run whatever it costs.
 
         Without one of each side there is nothing to compare; and a transfer route that only beat the majority class
@@ -236,8 +237,7 @@ class Plan:
         """
         if not counts[setting.side]:
             return True
-        first = setting.key in self._firsts(standings)
-        return setting.side == "baseline" and first and not setting.strategy.needs.gradients
+        return setting.side == "baseline" and setting.key in firsts and not setting.strategy.needs.gradients
 
     def _firsts(self, standings: dict[str, Standing]) -> set[str]:
         """Of every pair of source and strategy that has no score yet: the setting to try it with.
@@ -256,14 +256,18 @@ class Plan:
         return found
 
     def _wishes(
-        self, standings: dict[str, Standing], side: Side, speed: Speed, results: Sequence[Result]
+        self,
+        standings: dict[str, Standing],
+        side: Side,
+        speed: Speed,
+        results: Sequence[Result],
+        firsts: set[str],
     ) -> list[tuple[Setting, int]]:
         """What this side would do next, best first."""
         mine = [s for s in standings.values() if s.setting.side == side]
         cost = {s.setting.key: self._predict(s.setting, results, standings, speed, self.fitted) for s in mine}
         ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
         families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
-        firsts = self._firsts(standings)
         new = [s for s in mine if not s.tried and (s.setting.key in firsts or s.setting.family in families)]
         wishes = [(s.setting, 0) for s in sorted(new, key=lambda s: cost[s.setting.key])]
         for standing in ranked[:3]:

@@ -277,11 +277,11 @@ def kendall(a: list[float], b: list[float]) -> float | None:
     >>> kendall([1, 2, 3], [10, 20, 30]), kendall([1, 2, 3], [3, 2, 1]), kendall([1, 1], [1, 2])
     (1.0, -1.0, None)
     """
-    pairs = list(itertools.combinations(range(len(a)), 2))
-    left = np.sign([a[i] - a[j] for i, j in pairs])
-    right = np.sign([b[i] - b[j] for i, j in pairs])
-    scale = math.sqrt(float((left**2).sum() * (right**2).sum()))
-    return float(left @ right) / scale if scale else None
+    if len(set(a)) < 2 or len(set(b)) < 2:
+        return None
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(a, b).statistic)
 
 
 def _found(names: tuple[str, ...], modality: str) -> dict[str, Source]:

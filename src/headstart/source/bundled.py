@@ -10,7 +10,6 @@ For texts: all-MiniLM-L6-v2 (Reimers & Gurevych 2019, on MiniLM of Wang et al. 2
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from importlib import util
 from pathlib import Path
@@ -20,6 +19,7 @@ from headstart.errors import Problem, SourceError
 from headstart.source import imagenet
 from headstart.source.card import Classifier, Preprocessing, SourceCard, Stage, Tokens
 from headstart.source.imagenet import IMAGENET
+from headstart.store import file_digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -147,8 +147,7 @@ class BundledSource:
 
     def revision(self) -> str:
         """SHA-256 of the weights' file."""
-        path = self.path()
-        return _digest(path, path.stat().st_mtime_ns)
+        return file_digest(self.path())
 
     def module(self, seed: int = 0) -> nn.Module:
         """The pretrained backbone, without a classification head."""
@@ -205,7 +204,7 @@ class BundledTextSource:
     def revision(self) -> str:
         """SHA-256 over the weights and the tokenizer."""
         files = (self.path(), self.path("tokenizer.json"))
-        digests = "".join(_digest(path, path.stat().st_mtime_ns) for path in files)
+        digests = "".join(file_digest(path) for path in files)
         return hashlib.sha256(digests.encode()).hexdigest()
 
     def tokenizer(self) -> str:
@@ -221,10 +220,3 @@ class BundledTextSource:
         # The pooler was for BERT's own training task, and the positions are no weights.
         weights.load(module, state, self.card.name, without=("pooler", "embeddings.position_ids"))
         return module
-
-
-@functools.lru_cache(maxsize=8)
-def _digest(path: Path, changed: int) -> str:
-    """Every trial makes its source anew, and 20 MB need not be read for each."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -55,6 +55,12 @@ class TextNetwork(nn.Module):
         self.classifier: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
 
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean over the positions that count: (B, L, D) and (B, L) to (B, D); zeros where none does."""
+    weight = mask.unsqueeze(-1).to(values.dtype)
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
 def _dense(inner: int, width: int) -> nn.ModuleDict:
     return nn.ModuleDict({"dense": nn.Linear(inner, width), "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
 
@@ -137,9 +143,7 @@ class BertEncoder(TextNetwork):
 
     def pool(self, read: Read) -> torch.Tensor:
         """The mean over tokens (Reimers & Gurevych 2019)."""
-        values, mask = read
-        weight = mask.unsqueeze(-1).to(values.dtype)
-        return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return masked_mean(*read)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups from input to output, as timm writes them."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.errors import Problem, SourceError, WeightsError
 from headstart.source.card import SourceCard, Stage, Tokens
+from headstart.store import file_digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,14 +86,8 @@ def _read(path: Path) -> Any:
         raise SourceError(Problem(f"{path} cannot be read: {error}", "JSON")) from error
 
 
-@functools.lru_cache(maxsize=32)
-def _digest(path: Path, changed: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _revision(files: list[Path]) -> str:
-    parts = "".join(f"{path.name} {_digest(path, path.stat().st_mtime_ns)} " for path in files)
+    parts = "".join(f"{path.name} {file_digest(path)} " for path in files)
     return hashlib.sha256(parts.encode()).hexdigest()
 
 

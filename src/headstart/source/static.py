@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headstart.source.encoder import Read, TextNetwork
+from headstart.source.encoder import Read, TextNetwork, masked_mean
 
 PREFIX = "static:"
 
@@ -51,9 +51,7 @@ class StaticEmbedding(TextNetwork):
 
     def pool(self, read: Read) -> torch.Tensor:
         """The mean over the tokens that are counted."""
-        values, mask = read
-        weight = mask.unsqueeze(-1).to(values.dtype)
-        return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return masked_mean(*read)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """One group."""

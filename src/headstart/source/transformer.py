@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from headstart.source.encoder import Read, TextNetwork
+from headstart.source.encoder import Read, TextNetwork, masked_mean
 
 PREFIX = "transformers:"
 Pooling = Literal["mean", "cls", "last", "max"]
@@ -100,13 +100,12 @@ class Transformer(TextNetwork):
         values, mask = read
         if self.pooling == "cls":
             return values[:, 0]
-        weight = mask.unsqueeze(-1).to(values.dtype)
         if self.pooling == "last":
             place = (mask.long().sum(1) - 1).clamp(min=0)
             return values.gather(1, place[:, None, None].expand(-1, 1, values.shape[2]))[:, 0]
         if self.pooling == "max":
-            return (values - (1 - weight) * 1e9).amax(1)
-        return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
+            return values.masked_fill(~mask.unsqueeze(-1), -1e9).amax(1)
+        return masked_mean(values, mask)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups from input to output, as timm writes them."""

@@ -13,12 +13,13 @@ from torch.nn import functional
 
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import Augmentation, CutBody, NetworkBody, View
+from headstart.features import Augmentation, CutBody, NetworkBody, View, body_of
 from headstart.features.engine import MAP
 from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
 from headstart.predictor import LinearHead, Predictor
 from headstart.source import cuts
 from headstart.source.card import Preprocessing, Source, Tokens
+from headstart.strategy import linear
 from headstart.strategy.contract import Bench
 from headstart.target.inputs import texts_in
 from headstart.target.split import holdout
@@ -93,6 +94,13 @@ class Recipe:
             return view.examples, None
         kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=self.plan.seed, groups=view.examples.groups)
         return view.examples.take(kept), view.examples.take(held)
+
+
+def probed(source: Source, view: TrainView, bench: Bench) -> LinearHead:
+    """A head fitted on the frozen features of a view, to begin training with."""
+    X = bench.features(body_of(source, bench.device), view.examples.inputs, source.card.short)
+    labels = view.examples.labels
+    return linear.ridge(X, labels, len(view.classes)).as_logits(labels)
 
 
 def fit(

@@ -39,12 +39,12 @@ class Batches(Protocol):
         ...
 
 
-def starts(count: int, batch: int) -> list[int]:
-    """Where each training batch begins. A last batch of one breaks batch norm; it joins the batch before."""
-    found = list(range(0, count, batch))
-    if len(found) > 1 and count - found[-1] == 1:
-        found.pop()
-    return found
+def spans(count: int, batch: int) -> list[tuple[int, int]]:
+    """Where each training batch begins and ends. A last batch of one breaks batch norm; it joins the batch before."""
+    starts = list(range(0, count, batch))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))
 
 
 class CutValues:
@@ -77,14 +77,13 @@ class CutValues:
 
     def steps(self) -> int:
         """Batches of one epoch."""
-        return len(starts(len(self), self.batch))
+        return len(spans(len(self), self.batch))
 
     def training(self, seed: int) -> Iterator[Batch]:
         """One epoch in an order and with views drawn from `seed`."""
         rng = np.random.default_rng(seed)
         order, view = rng.permutation(len(self)), rng.integers(len(self.views), size=len(self))
-        cuts = starts(len(self), self.batch)
-        for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):
+        for start, stop in spans(len(self), self.batch):
             rows = order[start:stop]
             yield self._batch(np.stack([self.views[view[i]][i] for i in rows]), rows)
 
@@ -133,7 +132,7 @@ class Pictures:
 
     def steps(self) -> int:
         """Batches of one epoch."""
-        return len(starts(len(self), self.batch))
+        return len(spans(len(self), self.batch))
 
     def _pictures(self, index: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if self._kept is not None:
@@ -160,9 +159,8 @@ class Pictures:
         """One epoch in an order and with an augmentation drawn from `seed`."""
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(self))
-        cuts = starts(len(self), self.batch)
         stream = self._pictures(order)
-        for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):
+        for start, stop in spans(len(self), self.batch):
             rows = [next(stream) for _ in range(stop - start)]
             pictures = [picture for _, picture in rows]
             if (change := self.augmentation) is not None:

@@ -13,7 +13,7 @@ from headstart.features.text import Words, padded
 from headstart.target.inputs import texts_in
 from headstart.target.unreadable import Unreadable
 from headstart.target.view import Examples
-from headstart.train.data import starts
+from headstart.train.data import spans
 from headstart.train.task import Batch
 
 POOL = 32  # batches that are drawn together and then sorted by length
@@ -52,7 +52,7 @@ class Texts:
 
     def steps(self) -> int:
         """Batches of one epoch."""
-        return len(starts(len(self), self.batch))
+        return len(spans(len(self), self.batch))
 
     def training(self, seed: int) -> Iterator[Batch]:
         """One epoch in an order, and with words left out, drawn from `seed`."""
@@ -63,8 +63,7 @@ class Texts:
         order = np.concatenate(
             [part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(pool, len(order), pool))]
         )
-        cuts = starts(len(self), self.batch)
-        parts = list(zip(cuts, [*cuts[1:], len(order)], strict=True))
+        parts = spans(len(self), self.batch)
         for at in rng.permutation(len(parts)):
             rows = order[slice(*parts[at])]
             numbers = padded([self.rows[i] for i in rows], self.longest)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from headstart import machine
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import Augmentation, body_of
+from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard, Stage, Tokens
-from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 
@@ -119,9 +118,7 @@ class Finetune:
         if self.last is not None and not 1 <= self.last < len(card.stages):
             raise TrialError(f"the last {self.last} of {len(card.stages)} stages of {card.name} cannot be trained")
         texts = isinstance(card.preprocessing, Tokens)
-        X = bench.features(body_of(source, bench.device), view.examples.inputs, card.short)
-        labels = view.examples.labels
-        start = linear.ridge(X, labels, len(view.classes)).as_logits(labels)
+        start = network.probed(source, view, bench)
         recipe = network.Recipe(
             plan=Plan(self.epochs, self.rate, schedule=self.schedule, patience=3, seed=seed),
             trainable=self._stages(card) if texts else self._whole(),

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from headstart import machine
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import Augmentation, body_of
+from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
-from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 
@@ -86,8 +85,6 @@ class Lora:
 
         card = source.card
         assert card.preprocessing is not None
-        X = bench.features(body_of(source, bench.device), view.examples.inputs, card.short)
-        labels = view.examples.labels
         return network.fit(
             source,
             view,
@@ -103,7 +100,7 @@ class Lora:
             budget=budget,
             bench=bench,
             words=f"lora {card.short}",
-            start=linear.ridge(X, labels, len(view.classes)).as_logits(labels),
+            start=network.probed(source, view, bench),
             adapter=functools.partial(self._attach, card.name),
         )
 
