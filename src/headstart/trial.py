@@ -198,7 +198,7 @@ def execute(
                 elapsed = predicting.spent().wall + bench.tally.saved - before.saved
             if keep is not None:
                 with profile.phase("save"):
-                    predictor.save(keep)
+                    predictor.save(keep, predicting=False)  # what is shipped of it will have to
         spent = meter.spent()
     except (HeadstartError, MemoryError) as error:
         words = str(error) or type(error).__name__

@@ -46,6 +46,7 @@ from headstart.target.view import FOLDS
 from headstart.trial import Result, Spec, encode, execute
 
 EVIDENCE, MODEL = "evidence.json", "model"
+CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
 SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
 CHARACTERS = 4.0  # in a token, about
@@ -451,7 +452,7 @@ class _Runner:
             "evidence_sha256": digest,
         }
         inputs = self.target.everything.examples.inputs
-        predictor.save(model, check=inputs.take(list(range(min(8, len(inputs))))))
+        predictor.save(model, check=inputs.take(list(range(min(CHECKED, len(inputs))))))
         shutil.rmtree(self.folder / "finalists", ignore_errors=True)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
