@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headstart import source as sources
 from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.features import Tally, body_of, extract
+from headstart.features.precision import F32, Precision
 from headstart.score import SCORES, Score
 from headstart.source import Source
 from headstart.strategy.adapt.probe import Probe
@@ -227,7 +228,14 @@ def rank(
     )
 
 
-def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "cpu") -> dict[str, Any]:
+def scored(
+    view: TrainView,
+    names: list[str],
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    precisions: Mapping[str, Precision] | None = None,
+) -> dict[str, Any]:
     """All closed-form scores of some sources on a sample of a view: what a run writes down beside its outcome.
 
     Args:
@@ -235,6 +243,7 @@ def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "c
         names: of pretrained sources.
         seed: of the sample.
         device: `cpu`, or a torch device.
+        precisions: source -> in which its features are computed; those that are missing in f32.
 
     Returns:
         `examples`; `values`: source -> score -> value, where all of them are finite; `seconds`.
@@ -247,7 +256,8 @@ def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "c
     examples = view.examples.take(stratified_sample(view.examples.labels, MOST_RECORDED, seed=seed))
     values: dict[str, dict[str, float]] = {}
     for name in names:
-        X = extract(body_of(sources.find(name), device), examples.inputs)
+        body = body_of(sources.find(name), device, precision=(precisions or {}).get(name, F32))
+        X = extract(body, examples.inputs)
         usable = [each for each in SCORES.values() if each.closed and not each.lacking(*X.shape)]
         values[name] = {each.name: float(each.function(X, examples.labels)) for each in usable}
         values[name] = {key: value for key, value in values[name].items() if math.isfinite(value)}
