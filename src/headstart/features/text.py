@@ -18,6 +18,7 @@ from headstart import profile
 from headstart.features import compiled
 from headstart.features.body import EXTRACTOR_VERSION, Forward, NetworkBody, Part, Progress, Tensors
 from headstart.features.engine import MAP, POOLED, Engine, TorchEngine
+from headstart.features.precision import F32, Precision
 from headstart.source.card import Preprocessing, Source, SourceCard, Stage, TextSource, Tokens
 from headstart.target.inputs import Inputs, texts_in
 from headstart.target.unreadable import Unreadable
@@ -184,6 +185,7 @@ class TextBody(NetworkBody):
         outputs: `pooled`, or names of stages.
         tensors: likewise.
         digest: likewise.
+        precision: likewise.
     """
 
     modality = "text"
@@ -202,6 +204,7 @@ class TextBody(NetworkBody):
         outputs: tuple[str, ...] = (POOLED,),
         tensors: Tensors | None = None,
         digest: str = "",
+        precision: Precision = F32,
     ) -> None:
         if maps := [name for name in outputs if name.endswith(MAP)]:
             raise ValueError(f"{architecture}: values at every token are not kept ({', '.join(maps)})")
@@ -216,11 +219,14 @@ class TextBody(NetworkBody):
             outputs=outputs,
             tensors=tensors,
             digest=digest,
+            precision=precision,
         )
         self.tokens, self.words = tokens, Words(document, tokens)
 
     @classmethod
-    def of_text(cls, source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,)) -> TextBody:
+    def of_text(
+        cls, source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,), precision: Precision = F32
+    ) -> TextBody:
         """The body of a source as it is. The network is only loaded when something must be computed."""
         card = source.card
         assert isinstance(card.preprocessing, Tokens)
@@ -234,6 +240,7 @@ class TextBody(NetworkBody):
             device,
             stages=card.stages,
             outputs=outputs,
+            precision=precision,
         )
 
     def compute(self, inputs: Inputs, index: NDArray[np.int64], progress: Progress | None = None) -> Forward:
@@ -328,12 +335,10 @@ class TextBody(NetworkBody):
         return {**common, "kind": "text network", "tokens": self.tokens.to_json(), "tokenizer": self.words.digest}
 
     def parts(self) -> list[Part]:
-        """Architecture, tokens, tokenizer, revision, output, dtype, and the extractor's version."""
+        """Architecture, tokens, tokenizer, revision, precision, output, dtype, and the extractor's version."""
         if self.revision is None:
             return []
-        common = {key: value for key, value in self.spec().items() if key not in ("stages", "width", "outputs")}
-        if self.device != "cpu":
-            common["device"] = self.device.partition(":")[0]  # bf16 there
+        common = self._common()
         return [
             Part(name, {**common, "stage": name, "dtype": "float32", "extractor": EXTRACTOR_VERSION}, shape)
             for name, shape in zip(self.outputs, self._shapes, strict=True)

@@ -87,6 +87,7 @@ class Route(_Part):
         default=None, description="floating-point operations to predict one example"
     )
     seconds_per_1000: float | None = Field(default=None, description="seconds per 1,000 predictions on this machine")
+    precision: Literal["f32", "bf16"] = Field(default="f32", description="in which frozen features are computed")
 
 
 class ClassGain(_Part):
@@ -137,6 +138,20 @@ class LeaderboardRow(_Part):
     memory_mb: float = Field(description="highest resident memory of the process during its trials, MiB")
     status: str = Field(description="ok, failed, or skipped")
     note: str = Field(default="", description="why it failed or was skipped")
+
+
+class PrecisionCheck(_Part):
+    """Whether the features of a source may be computed in bf16: what a probe on training examples makes of both."""
+
+    source: str = Field(description="as in Route")
+    precision: Literal["f32", "bf16"] = Field(description="in which its features were computed")
+    why: str = Field(description="in words")
+    examples: int | None = Field(default=None, description="training examples looked at; null where none were")
+    f32: float | None = Field(default=None, description="leave-one-out accuracy of a ridge probe on features in f32")
+    bf16: float | None = Field(default=None, description="the same on features in bf16")
+    gain: float | None = Field(default=None, description="bf16 minus f32 in the primary metric")
+    low: float | None = Field(default=None, description="lower end of its 90 % interval, by which it was decided")
+    high: float | None = Field(default=None, description="upper end of it")
 
 
 class LabelValue(_Part):
@@ -225,6 +240,9 @@ class Evidence(_Part):
         default=None,
         description="how well scores had predicted the outcome; null where fewer than two pretrained sources were "
         "probed",
+    )
+    precisions: list[PrecisionCheck] = Field(
+        default=[], description="sources of which bf16 was used or checked; all other features were computed in f32"
     )
     hygiene: dict[str, Any] = Field(
         default={}, description="what was found wrong with the data and what was done about it"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from headstart.judge.evidence import ClassGain, Evidence, LabelValue, LeaderboardRow, Route
+from headstart.judge.evidence import ClassGain, Evidence, LabelValue, LeaderboardRow, PrecisionCheck, Route
 from headstart.report import words
 from headstart.report.charts import Axis
 from headstart.report.showcase import Showcase
@@ -332,7 +332,19 @@ def cost_sentences(evidence: Evidence) -> list[str]:
         sentences.append(
             f"The shipped model makes 1,000 predictions in {words.duration(shipped.seconds_per_1000)} on this machine."
         )
-    return sentences
+    return [*sentences, *map(precision_sentence, evidence.precisions)]
+
+
+def precision_sentence(check: PrecisionCheck) -> str:
+    """In which precision a source's features were computed, and what that rests on."""
+    said = f"Features of {check.source} were computed in {check.precision}"
+    if check.examples is None or check.low is None or check.high is None:
+        return f"{said}: {check.why}."
+    return (
+        f"{said}: on {words.count(check.examples)} training examples a linear probe got {words.percent(check.bf16)} "
+        f"right in bf16 and {words.percent(check.f32)} in f32 (90 % interval of the difference "
+        f"{words.interval(check.low, check.high)}); {check.why}."
+    )
 
 
 # key of the hygiene report, sentence for one, sentence for several, how one item is written: see target.hygiene.Hygiene

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import Problem, RunError
+from headstart.features.precision import F32
 from headstart.judge import Comparison, Round, compare, guard, metrics
 from headstart.judge.evidence import (
     Calibration,
@@ -17,6 +18,7 @@ from headstart.judge.evidence import (
     Evidence,
     LabelValue,
     LeaderboardRow,
+    PrecisionCheck,
     ReliabilityBin,
     Route,
     ScoreRecord,
@@ -197,6 +199,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         label_value=_label_value(ledger, verdict, metric),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
         scores=_scores(ledger, metric),
+        precisions=_precisions(ledger),
         hygiene=start["hygiene"],
         warnings=_warnings(ledger, start, totals),
         partial=totals["partial"],
@@ -228,6 +231,7 @@ def _route(verdict: Judged, side: Side, score: tuple[float, float, float], measu
         model_parameters=finals[0].model_parameters,
         flops_per_example=finals[0].flops or None,
         seconds_per_1000=1000 * median(r.predict_seconds for r in finals) / sealed,
+        precision=finals[0].precision,
     )
 
 
@@ -336,6 +340,16 @@ def _scores(ledger: Ledger, metric: str) -> Scores | None:
         tau = kendall(list(mine.values()), found)
         records.append(ScoreRecord(name=name, values=mine, tau=tau, first=first, lost=max(found) - outcome[first]))
     return Scores(examples=event["examples"], outcome=outcome, seconds=event["seconds"], records=records)
+
+
+def _precisions(ledger: Ledger) -> list[PrecisionCheck]:
+    """What was settled of the precision of features, where it was not f32 without a check."""
+    events = ledger.all("precision")
+    return [
+        PrecisionCheck(**{key: value for key, value in event.items() if key != "event"})
+        for event in events
+        if event["precision"] != F32 or "examples" in event
+    ]
 
 
 def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:

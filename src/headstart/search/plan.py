@@ -16,6 +16,7 @@ other has something left to try that fits.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -65,7 +66,7 @@ class Setting:
         """The trial of this setting."""
         return Spec(episode, phase, self.card.name, self.strategy.name, parameters(self.strategy), seed, labels)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """As :attr:`headstart.trial.Spec.setting`."""
         return self.spec("", "search", 0).setting

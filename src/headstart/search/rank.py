@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from headstart import source as sources
 from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.features import Tally, body_of, extract
 from headstart.features.known import known_classes, probabilities
+from headstart.features.precision import F32, Precision
 from headstart.score import SCORES, Score
 from headstart.source import NamingSource, Source
 from headstart.strategy.adapt.probe import Probe
@@ -231,7 +232,14 @@ def rank(
     )
 
 
-def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "cpu") -> dict[str, Any]:
+def scored(
+    view: TrainView,
+    names: list[str],
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    precisions: Mapping[str, Precision] | None = None,
+) -> dict[str, Any]:
     """All closed-form scores of some sources on a sample of a view: what a run writes down beside its outcome.
 
     Args:
@@ -239,6 +247,7 @@ def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "c
         names: of pretrained sources.
         seed: of the sample.
         device: `cpu`, or a torch device.
+        precisions: source -> in which its features are computed; those that are missing in f32.
 
     Returns:
         `examples`; `values`: source -> score -> value, where all of them are finite; `seconds`.
@@ -252,7 +261,7 @@ def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "c
     values: dict[str, dict[str, float]] = {}
     for name in names:
         source = sources.find(name)
-        X = extract(body_of(source, device), examples.inputs)
+        X = extract(body_of(source, device, precision=(precisions or {}).get(name, F32)), examples.inputs)
         own = None
         if isinstance(source, NamingSource) and source.card.known:
             own = probabilities(X, known_classes(source))

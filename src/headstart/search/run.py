@@ -19,6 +19,7 @@ from headstart import files, machine, profile
 from headstart import source as sources
 from headstart.budget import Budget, format_seconds
 from headstart.errors import HeadstartError, Problem, RunError
+from headstart.features.precision import F32, Precision
 from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
@@ -38,6 +39,7 @@ from headstart.search.ledger import NAME as LEDGER
 from headstart.search.listener import Listener
 from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
+from headstart.search.precision import in_ledger, settled
 from headstart.search.rank import scored
 from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
@@ -46,6 +48,7 @@ from headstart.target.view import FOLDS
 from headstart.trial import Result, Spec, encode, execute
 
 EVIDENCE, MODEL = "evidence.json", "model"
+CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
 SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
 CHARACTERS = 4.0  # in a token, about
@@ -142,6 +145,7 @@ class _Runner:
             "settings": hashlib.sha256("".join(s.key for s in self.settings).encode()).hexdigest(),
             "budget": str(options.budget),
             "seed": options.seed,
+            "precision": options.precision,
         }
         known = self.ledger.first("run")
         if known is None:
@@ -310,7 +314,8 @@ class _Runner:
         # end would be compared, and shipped, as something it is not.
         limited = spec.phase == "search" and left != float("inf")
         seconds = max(5.0, min(left - OVERHEAD, 2 * predicted + 5.0)) if limited else None
-        bench = Bench(device=self.options.device, checkpoint=checkpoint, progress=self.listener.progress)
+        precision = settled(self.ledger, spec.source, episode, self.options, self.target.metric, self._bench())
+        bench = self._bench(precision, checkpoint)
         outcome = execute(spec, episode.view, episode.seal.inputs, budget=Budget(seconds), bench=bench, keep=keep)
         self.ledger.add(outcome.result)
         _told(outcome.result, bench)
@@ -322,6 +327,10 @@ class _Runner:
             with profile.phase("judge"):
                 score = score_interval(right[None], result.labels, self.target.metric, resamples=SHOWN_RESAMPLES)
         self.listener.ended(result, score, self._left())
+
+    def _bench(self, precision: Precision = F32, checkpoint: Path | None = None) -> Bench:
+        options = self.options
+        return Bench(device=options.device, checkpoint=checkpoint, progress=self.listener.progress, precision=precision)
 
     def _score(self, episode: Episode) -> None:
         """Write down what scores say of the sources that were probed, whose features the store has by now.
@@ -335,7 +344,8 @@ class _Runner:
             return
         # A score is never worth losing a run for.
         with profile.phase("judge"), contextlib.suppress(HeadstartError, ValueError):
-            event = scored(episode.view.training(), names, seed=self.options.seed, device=self.options.device)
+            how: dict[str, Any] = {"seed": self.options.seed, "device": self.options.device}
+            event = scored(episode.view.training(), names, precisions=in_ledger(self.ledger), **how)
             self.ledger.write("scores", episode=episode.name, **event)
 
     def _ended(self) -> bool:
@@ -451,7 +461,7 @@ class _Runner:
             "evidence_sha256": digest,
         }
         inputs = self.target.everything.examples.inputs
-        predictor.save(model, check=inputs.take(list(range(min(8, len(inputs))))))
+        predictor.save(model, check=inputs.take(list(range(min(CHECKED, len(inputs))))))
         shutil.rmtree(self.folder / "finalists", ignore_errors=True)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
@@ -464,7 +474,7 @@ class _Runner:
                 return load(kept)
         # Cross-fitted, or the kept finalist was lost: train it (again) on everything that may be trained on.
         view = self.target.everything if self.target.split == "cross-fit" else self._limited()[0].view
-        bench = Bench(device=self.options.device, progress=self.listener.progress)
+        bench = self._bench(in_ledger(self.ledger).get(spec.source, F32))
         ship = replace(spec, phase="ship", seed=0)
         self.listener.began(ship, 0.0, self._left())
         outcome = execute(ship, view, None, budget=Budget(), bench=bench)

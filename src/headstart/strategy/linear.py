@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ from headstart.predictor import KernelHead, LinearHead
 from headstart.predictor.calibration import fit_temperature
 from headstart.predictor.heads import gaussian
 from headstart.score.ridge import solve, standardise
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -72,7 +77,6 @@ def logistic(X: Floats, y: Labels, classes: int, C: float) -> LinearHead:
     with profile.phase("import"):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
 
     if len(present := np.unique(y)) == 1:
         return LinearHead(
@@ -84,7 +88,7 @@ def logistic(X: Floats, y: Labels, classes: int, C: float) -> LinearHead:
     with warnings.catch_warnings():
         # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        with threadpool_limits(1, user_api="blas"):  # hundreds of small products: threads only wait
+        with _pools().limit(limits=1, user_api="blas"):  # hundreds of small products: threads only wait
             model.fit((X - mean) / scale, y)
     weight, bias = np.zeros((classes, X.shape[1])), np.full(classes, -1e4)
     if len(model.classes_) == 2:
@@ -95,6 +99,14 @@ def logistic(X: Floats, y: Labels, classes: int, C: float) -> LinearHead:
         weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
     weight /= scale
     return LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of this process; to find them takes longer than a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:

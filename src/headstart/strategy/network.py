@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import Augmentation, CutBody, NetworkBody, View, body_of
+from headstart.features import Augmentation, CutBody, NetworkBody, View
 from headstart.features.engine import MAP
 from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
 from headstart.predictor import LinearHead, Predictor
@@ -98,7 +98,7 @@ class Recipe:
 
 def probed(source: Source, view: TrainView, bench: Bench) -> LinearHead:
     """A head fitted on the frozen features of a view, to begin training with."""
-    X = bench.features(body_of(source, bench.device), view.examples.inputs, source.card.short)
+    X = bench.features(bench.body(source), view.examples.inputs, source.card.short)
     labels = view.examples.labels
     return linear.ridge(X, labels, len(view.classes)).as_logits(labels)
 

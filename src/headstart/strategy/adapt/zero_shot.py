@@ -98,7 +98,7 @@ class ZeroShot:
             raise TrialError(
                 f"the classes {', '.join(wordless[:5])} have no names in words; describe them (--describe)"
             )
-        card, body = source.card, body_of(source, bench.device)
+        card, body = source.card, bench.body(source)
         quiet = replace(bench, tally=Tally(), progress=None)  # names are no examples
         sentences = [list(said) for said in view.descriptions or ((),) * len(view.classes)]
         mean: NDArray[np.float32] | None = None
