@@ -244,26 +244,51 @@ def corrected_resampled_t(
     Returns:
         Estimate, low, high. With J = 1 nothing is known: minus infinity to infinity.
     """
-    return resampled_t(differences, n_train, n_test, confidence=confidence)[:3]
+    return resampled_t(differences, n_test / n_train, n_train + n_test, confidence=confidence)[:3]
+
+
+def shared_labels(share: float) -> float:
+    """What :func:`resampled_t` adds for rounds that are judged on different examples but share training labels.
+
+    The part of a round's variance that comes from its labels is common to two rounds at most as far as the labels are:
+    Cov <= share Var, with equality where it is a sum over labels (Hoeffding, "A Class of Statistics with Asymptotically
+    Normal Distribution", 1948). Were all variance from labels, the mean of J rounds would have the variance
+    (1 / J + share / (1 - share)) E s^2; so intervals are rather too wide. Without shared labels it is Student's t.
+
+    Args:
+        share: mean share of its labels that a round has in common with another, 0 to below 1.
+    """
+    return share / (1 - share)
 
 
 def resampled_t(
     differences: NDArray[np.floating],
-    n_train: float,
-    n_test: float,
+    correction: float,
+    n: float,
     *,
     confidence: float = 0.95,
     least_variance: float = 0.0,
 ) -> Estimate:
-    """:func:`corrected_resampled_t` with what it was made from; s^2 is taken to be `least_variance` at least."""
+    """Student's interval for the mean of J differences, where that has the variance (1/J + correction) s^2.
+
+    Args:
+        differences: (J,).
+        correction: n_test / n_train for repeated cross-fitting, :func:`shared_labels` for few-shot draws.
+        n: examples that they say as much as.
+        confidence: e.g. 0.95.
+        least_variance: s^2 is taken to be so much at least.
+
+    Returns:
+        With J = 1 nothing is known: minus infinity to infinity.
+    """
     from scipy.stats import t as student
 
     differences = np.asarray(differences, dtype=np.float64)
-    count, estimate, n = len(differences), float(np.mean(differences)), n_train + n_test
+    count, estimate = len(differences), float(np.mean(differences))
     if count < 2:
         return Estimate(estimate, -math.inf, math.inf, math.inf, 1.0, n)
     variance = max(float(differences.var(ddof=1)), least_variance)
-    error = math.sqrt((1 / count + n_test / n_train) * variance)
+    error = math.sqrt((1 / count + correction) * variance)
     critical = float(student.ppf(0.5 + confidence / 2, count - 1))
     return Estimate(estimate, estimate - critical * error, estimate + critical * error, error, critical, n)
 
