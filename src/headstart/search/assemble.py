@@ -216,7 +216,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         shots=shots,
         scores=_scores(ledger, metric),
         hygiene=start["hygiene"],
-        warnings=_warnings(ledger, start, totals),
+        warnings=_warnings(ledger, start, totals, shots),
         partial=totals["partial"],
         seconds_total=totals["wall"],
         budget=start["budget"],
@@ -248,7 +248,7 @@ def _learned_from(shots: Shots, target: dict[str, Any]) -> str:
     """What the model of a few-shot run was trained on, and how to have one of all labels."""
     labels = shots.labels * len(target["classes"])
     return (
-        f" It is the model of draw {shots.shipped_draw}, trained on {labels:,} labels, {shots.labels} of each class; "
+        f" The model is that of draw {shots.shipped_draw}, trained on {labels:,} labels, {shots.labels} of each class; "
         f"the same command without --shots learns from all {target['train']:,}."
     )
 
@@ -469,10 +469,13 @@ def _top(logs: NDArray[np.float32], labels: NDArray[np.int64]) -> TopK | None:
     return TopK(k=metrics.TOP, score=score, low=low, high=high)
 
 
-def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any]) -> list[str]:
+def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any], shots: Shots | None) -> list[str]:
     found = [*start["hygiene"].get("warnings", []), *start.get("warnings", [])]
     if limit := ledger.first("limit"):
         found.append(limit["why"])
+    if shots is not None and len(shots.draws) < len(start["episodes"]):
+        done, planned = len(shots.draws), len(start["episodes"])
+        found.append(f"Only {done} of {planned} draws were judged: there was no time for more, or trials failed.")
     if totals["partial"]:
         found.append(f"The run is partial: {totals['why'] or 'it did not end'}. Run the same command again to go on.")
     return found
