@@ -51,7 +51,7 @@ def make(costs, *, gradients=False, **changes):
         strategy = kind(family, side, gradients)
         rows += [Setting(card(f"on:{family}"), strategy(c, n), n) for n, c in enumerate(grid)]
     options = {"examples": 100, "training": 100, "sealed": 50, "classes": 2, "label_value": True, **changes}
-    return Plan("test", rows, **options)
+    return Plan(options.pop("episodes", ["test"]), rows, **options)
 
 
 def result(spec, side, wall, *, failed=False):

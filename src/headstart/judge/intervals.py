@@ -247,20 +247,6 @@ def corrected_resampled_t(
     return resampled_t(differences, n_test / n_train, n_train + n_test, confidence=confidence)[:3]
 
 
-def shared_labels(share: float) -> float:
-    """What :func:`resampled_t` adds for rounds that are judged on different examples but share training labels.
-
-    The part of a round's variance that comes from its labels is common to two rounds at most as far as the labels are:
-    Cov <= share Var, with equality where it is a sum over labels (Hoeffding, "A Class of Statistics with Asymptotically
-    Normal Distribution", 1948). Were all variance from labels, the mean of J rounds would have the variance
-    (1 / J + share / (1 - share)) E s^2; so intervals are rather too wide. Without shared labels it is Student's t.
-
-    Args:
-        share: mean share of its labels that a round has in common with another, 0 to below 1.
-    """
-    return share / (1 - share)
-
-
 def resampled_t(
     differences: NDArray[np.floating],
     correction: float,
@@ -268,15 +254,17 @@ def resampled_t(
     *,
     confidence: float = 0.95,
     least_variance: float = 0.0,
+    freedom: float | None = None,
 ) -> Estimate:
     """Student's interval for the mean of J differences, where that has the variance (1/J + correction) s^2.
 
     Args:
         differences: (J,).
-        correction: n_test / n_train for repeated cross-fitting, :func:`shared_labels` for few-shot draws.
+        correction: n_test / n_train for repeated cross-fitting; for few-shot draws see :func:`draws_t`.
         n: examples that they say as much as.
         confidence: e.g. 0.95.
         least_variance: s^2 is taken to be so much at least.
+        freedom: degrees of freedom; None: J - 1.
 
     Returns:
         With J = 1 nothing is known: minus infinity to infinity.
@@ -289,8 +277,42 @@ def resampled_t(
         return Estimate(estimate, -math.inf, math.inf, math.inf, 1.0, n)
     variance = max(float(differences.var(ddof=1)), least_variance)
     error = math.sqrt((1 / count + correction) * variance)
-    critical = float(student.ppf(0.5 + confidence / 2, count - 1))
+    critical = float(student.ppf(0.5 + confidence / 2, freedom or count - 1))
     return Estimate(estimate, estimate - critical * error, estimate + critical * error, error, critical, n)
+
+
+def draws_t(
+    differences: NDArray[np.floating],
+    share: float,
+    n: float,
+    *,
+    confidence: float = 0.95,
+    least_variance: float = 0.0,
+) -> Estimate:
+    """Student's interval for the mean over few-shot draws: judged on different examples, but they may share labels.
+
+    The part of a draw's variance that comes from its labels is common to two draws at most as far as the labels are:
+    Cov <= share Var, with equality where it is a sum over labels (Hoeffding, "A Class of Statistics with Asymptotically
+    Normal Distribution", 1948). Were all variance from labels, the mean of J draws would have the variance
+    (1/J + share / (1 - share)) E s^2, and s^2 about (1 - share) (J - 1) degrees of freedom: exactly so many where labels
+    are dealt from shuffled decks of whole hands. Other variance is not shared, so intervals are rather too wide.
+    Without shared labels it is Student's paired t.
+
+    Args:
+        differences: (J,) one per draw.
+        share: mean share of its labels that a draw has in common with another, 0 to below 1.
+        n: judged examples, all draws together.
+        confidence: e.g. 0.95.
+        least_variance: s^2 is taken to be so much at least.
+    """
+    return resampled_t(
+        differences,
+        share / (1 - share),
+        n,
+        confidence=confidence,
+        least_variance=least_variance,
+        freedom=max(1.0, (1 - share) * (len(differences) - 1)),
+    )
 
 
 def wilson(k: float, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -14,10 +14,10 @@ from headstart.judge.evidence import ClassGain, Gain, McNemar, Method, Side, Top
 from headstart.judge.intervals import (
     Estimate,
     bootstrap,
+    draws_t,
     mean_score,
     resampled_t,
     score_interval,
-    shared_labels,
 )
 from headstart.judge.power import examples_to_settle, minimal_detectable_gain
 
@@ -291,13 +291,8 @@ class _Draws(_Rounds):
         """Student's t over draws, widened where they share labels. `sizes`: judged examples per draw."""
         # As in cross-fitting, draws that all agree do not prove a variance of nil.
         least_variance = 2 / ((sum(sizes) + 2) * float(np.mean(sizes)))
-        found = resampled_t(
-            np.array(values),
-            shared_labels(self.shared),
-            float(sum(sizes)),
-            confidence=self.confidence,
-            least_variance=least_variance,
-        )
+        n = float(sum(sizes))
+        found = draws_t(np.array(values), self.shared, n, confidence=self.confidence, least_variance=least_variance)
         return found._replace(low=max(found.low, least), high=min(found.high, 1.0))
 
 

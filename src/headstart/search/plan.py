@@ -241,8 +241,8 @@ class Plan:
 
     @property
     def _least(self) -> int:
-        """Final trials of each side that are run whatever they cost. One draw proves nothing."""
-        return min(PROVING, self.seeds) if self._draws else 1
+        """Final trials of each side that are run whatever they cost: one; and of draws five, as one proves nothing."""
+        return min(SEEDS, self.seeds) if self._draws else 1
 
     def _spec(self, setting: Setting, phase: Phase, seed: int, labels: int | None = None) -> Spec:
         return setting.spec(self.episodes[seed] if self._draws else self.episodes[0], phase, seed, labels)
@@ -348,7 +348,7 @@ class Plan:
         leaders = {side: self.leader(standings, side) for side in SIDES}
         finals = [r for r in results if r.spec.phase == "final" and r.status == "ok"]
         asked = []
-        for seed in range(self._least):
+        for seed in range(min(PROVING, self._least)):
             for side, leader in leaders.items():
                 if leader is None:
                     return []

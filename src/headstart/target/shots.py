@@ -164,11 +164,12 @@ def _deal(
     for c in range(len(pool.classes)):
         members, deck = learning[labels == c], np.empty(0, dtype=np.int64)
         for hand in hands:
-            if len(deck) < shots:
-                again = _shuffled(members, groups, rng)
-                deck = np.concatenate([deck, again[~np.isin(again, deck)]])
-            hand.extend(deck[:shots].tolist())
-            deck = deck[shots:]
+            dealt, deck = deck[:shots], deck[shots:]
+            if len(dealt) < shots:
+                deck = _shuffled(members, groups, rng)
+                more = deck[~np.isin(deck, dealt)][: shots - len(dealt)]
+                dealt, deck = np.concatenate([dealt, more]), deck[~np.isin(deck, more)]
+            hand.extend(dealt.tolist())
     return [np.sort(np.array(hand, dtype=np.int64)) for hand in hands], []
 
 
