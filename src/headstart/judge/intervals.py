@@ -294,8 +294,8 @@ def draws_t(
     The part of a draw's variance that comes from its labels is common to two draws at most as far as the labels are:
     Cov <= share Var, with equality where it is a sum over labels (Hoeffding, "A Class of Statistics with Asymptotically
     Normal Distribution", 1948). Were all variance from labels, the mean of J draws would have the variance
-    (1/J + share / (1 - share)) E s^2, and s^2 about (1 - share) (J - 1) degrees of freedom: exactly so many where labels
-    are dealt from shuffled decks of whole hands. Other variance is not shared, so intervals are rather too wide.
+    (1/J + share / (1 - share)) E s^2, and s^2 about (1 - share) (J - 1) degrees of freedom: exactly so many where
+    labels are dealt from shuffled decks of whole hands. Other variance is not shared, so intervals are rather too wide.
     Without shared labels it is Student's paired t.
 
     Args:
