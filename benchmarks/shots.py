@@ -65,7 +65,7 @@ def _fit(name: str, shots: int, draws: int, seconds: int, folder: Path) -> dict[
         found[side] = {key: evidence[side][key] for key in wanted}
     rows = [row for row in evidence["leaderboard"] if row["score"] is not None]
     found["validation"] = {f"{row['strategy']} on {row['source']}": round(row["score"], 4) for row in rows}
-    return found | {"process_seconds": ran.seconds, "process_peak_mb": ran.peak_mb}
+    return found | {"budget": f"{seconds} s", "process_seconds": ran.seconds, "process_peak_mb": ran.peak_mb}
 
 
 def _words(run: dict[str, Any]) -> str:

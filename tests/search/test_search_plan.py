@@ -313,8 +313,8 @@ def test_draws_are_searched_one_by_one_and_each_has_its_finals():
     assert sorted(finals) == sorted((side, seed) for side in ("baseline", "transfer") for seed in range(8))
     # A route is only tried if there is time for it on all draws: 9 x 1.5 s, 4 s for the report, and the baseline's.
     for left, tried in ((16.0, False), (30.0, True)):
-        rows = {("baseline", "b"): [0.1], ("transfer", "quick"): [0.1], ("transfer", "slow"): [1.5]}
-        found, _ = play(make(rows, gradients=True, **few), left)
+        rows = {("baseline", "b"): [0.1], ("transfer", "quick"): [0.1], ("transfer", "slow"): [15.0]}
+        found, _ = play(make(rows, gradients=True, **few), left, wall=lambda spec: 0.1)
         assert any("slow" in r.spec.strategy for r in search(found)) == tried
     # Where time is short after all, five draws are judged, whatever that takes.
     late, _ = play(make({("baseline", "b"): [0.1], ("transfer", "t"): [0.1]}, **few), 12, wall=lambda spec: 5.0)
