@@ -66,6 +66,11 @@ class Spec:
         """Source, strategy and hyper-parameters as one string: what several seeds have in common."""
         return json.dumps([self.source, self.strategy, self.parameters], sort_keys=True)
 
+    def place(self) -> str:
+        """What its seed stands for, in words: a fold, a seed, or a few-shot draw."""
+        kind = "draw" if self.episode.startswith("draw") else "fold" if self.phase == "search" else "seed"
+        return f"{kind} {self.seed + 1}"
+
     def words(self) -> str:
         """As a person reads it."""
         short = sources.find(self.source).card.short if self.source != "scratch" else ""

@@ -14,6 +14,7 @@ SCHEMA = 1
 
 Verdict = Literal["helped", "hurt", "undetermined"]
 Side = Literal["transfer", "baseline"]
+Method = Literal["paired stratified bootstrap", "corrected resampled t-test", "paired t-test over draws"]
 
 
 class _Part(BaseModel):
@@ -164,6 +165,26 @@ class LabelValue(_Part):
     high: float = Field(description="upper end of its interval")
 
 
+class Draw(_Part):
+    """One few-shot draw: both finalists trained on its labels, judged on its part of the sealed test."""
+
+    number: int = Field(description="from 1")
+    n_test: int = Field(description="sealed examples it was judged on")
+    transfer: float = Field(description="primary metric of the transfer finalist")
+    baseline: float = Field(description="primary metric of the baseline finalist")
+
+
+class Shots(_Part):
+    """A few-shot run: what so many labels of each class give, over many draws of them."""
+
+    labels: int = Field(description="of each class that a draw learns from")
+    asked: int = Field(description="draws that were asked for; those that were judged are in `draws`")
+    shared: float = Field(description="mean share of its labels that a draw has in common with another, 0 to 1")
+    choosing: int = Field(description="labels, of no draw, that chose the routes; at most so many a trial")
+    shipped_draw: int = Field(description="the draw whose labels the shipped model was trained on")
+    draws: list[Draw] = Field(description="in order")
+
+
 class ScoreRecord(_Part):
     """How well one score had predicted which source the probe would do best on."""
 
@@ -216,13 +237,13 @@ class Evidence(_Part):
     shipped_reason: str = Field(description="why, in a sentence")
     seeds: int = Field(description="final trainings of each finalist")
     n_test: int = Field(description="different sealed examples")
-    method: Literal["paired stratified bootstrap", "corrected resampled t-test"] = Field(
-        description="how the interval of the gain was made"
-    )
+    method: Method = Field(description="how the interval of the gain was made")
     mcnemar: McNemar | None = None
     minimal_detectable_gain: float = Field(description="smallest true gain this test could have shown with 80 % power")
     examples_to_settle: int | None = Field(
-        default=None, description="test examples at which the observed gain would be told from zero; null when settled"
+        default=None,
+        description="test examples at which the observed gain would be told from zero; null when settled, and for "
+        "few-shot draws",
     )
     cost: Cost
     per_class: list[ClassGain] = Field(default=[], description="in the order of the classes that occur in the test")
@@ -236,6 +257,7 @@ class Evidence(_Part):
     leaderboard: list[LeaderboardRow] = Field(
         default=[], description="all routes, best first, then those that were not tried"
     )
+    shots: Shots | None = Field(default=None, description="what was done draw by draw; null without --shots")
     scores: Scores | None = Field(
         default=None,
         description="how well scores had predicted the outcome; null where fewer than two pretrained sources were "

@@ -60,7 +60,7 @@ def _environment() -> Environment:
         "md": escape_markdown,
         "source": words.source,
     }
-    environment.globals |= {"plural": words.plural, "interval": words.interval}
+    environment.globals |= {"plural": words.plural, "interval": words.interval, "often": words.often}
     return environment
 
 
@@ -125,6 +125,7 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
     scores = [value for _, route in finalists for value in (route.low, route.score, route.high)]
     harmed, helped = class_verdicts(evidence.per_class)
     label_rows = label_value(evidence)
+    draws = evidence.shots.draws if evidence.shots is not None else []
     gain = evidence.gain
     detectable = evidence.minimal_detectable_gain
     return {
@@ -163,6 +164,12 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
         "matrix_full": len(evidence.confusion) <= FULL_MATRIX,
         "matrix_small": len(evidence.confusion) <= SMALL_MATRIX,
         "pairs": confused_pairs(evidence)[:PAIRS],
+        "draw_text": words.few_shot(evidence),
+        "draw_axis": Axis.over(
+            [value for draw in draws for value in (draw.transfer, draw.baseline)]
+            + [value for _, route in finalists for value in (route.low, route.high) if draws],
+            within=(0, 1),
+        ),
         "label_rows": label_rows,
         "outcome": outcome(evidence),
         "label_axis": Axis.over(

@@ -15,6 +15,7 @@ from headstart.judge import Comparison, Round, compare, guard, metrics
 from headstart.judge.evidence import (
     Calibration,
     Cost,
+    Draw,
     Evidence,
     LabelValue,
     LeaderboardRow,
@@ -23,6 +24,7 @@ from headstart.judge.evidence import (
     Route,
     ScoreRecord,
     Scores,
+    Shots,
     Side,
     TargetSummary,
     TopK,
@@ -50,7 +52,7 @@ class Finalist:
 
     Args:
         side: transfer or baseline.
-        search: the search results of its setting.
+        search: the search results of its setting; those of all few-shot draws, which choose together.
         finals: its final results, one per seed.
     """
 
@@ -76,12 +78,22 @@ def finalists(ledger: Ledger, episode: str) -> dict[Side, Finalist]:
     """The finalists of one episode, as far as their final trials went."""
     found: dict[Side, Finalist] = {}
     sides: tuple[Side, Side] = ("transfer", "baseline")
+    together = [e["name"] for e in (ledger.first("run") or {}).get("episodes", [])] if _drawn(ledger) else [episode]
+    able = [r for r in ledger.results.values() if r.status == "ok" and r.spec.episode in together]
     for side in sides:
-        finals = [r for r in ledger.of(episode, "final") if r.side == side and r.status == "ok"]
-        if finals:
-            setting = finals[-1].spec.setting  # a resumed run may have found a better leader
-            search = [r for r in ledger.of(episode, "search") if r.spec.setting == setting and r.status == "ok"]
-            found[side] = Finalist(side, search, [r for r in finals if r.spec.setting == setting])
+        finals = [r for r in able if r.spec.phase == "final" and r.side == side]
+        if not finals:
+            continue
+        setting = finals[-1].spec.setting  # a resumed run may have found a better leader
+        search = [r for r in able if r.spec.phase == "search" and r.spec.setting == setting]
+        if own := [r for r in finals if r.spec.setting == setting and r.spec.episode == episode]:
+            found[side] = Finalist(side, search, own)
+    return found
+
+
+def _drawn(ledger: Ledger) -> dict[str, Any] | None:
+    """How few-shot draws were made; None: there are none."""
+    found: dict[str, Any] | None = (ledger.first("run") or {}).get("shots")
     return found
 
 
@@ -130,7 +142,9 @@ def judged(ledger: Ledger) -> Judged:
                 "run the same command again: it resumes",
             )
         )
-    comparison = compare(rounds, start["target"]["classes"], start["metric"], seed=start["seed"])
+    how = _drawn(ledger)
+    shared = None if how is None else float(how["shared"])
+    comparison = compare(rounds, start["target"]["classes"], start["metric"], seed=start["seed"], shared=shared)
     return Judged(comparison, rounds, episodes)
 
 
@@ -161,6 +175,9 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         for side in ("transfer", "baseline")
     }
     shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
+    shots = _shots(ledger, verdict, metric)
+    if shots is not None:
+        reason += _learned_from(shots, start["target"])
     routes = {
         "transfer": _route(verdict, "transfer", comparison.transfer_score, comparison.transfer_metrics),
         "baseline": _route(verdict, "baseline", comparison.baseline_score, comparison.baseline_metrics),
@@ -198,16 +215,44 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         calibration=_calibration(verdict, shipped),
         label_value=_label_value(ledger, verdict, metric),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
+        shots=shots,
         scores=_scores(ledger, metric),
         precisions=_precisions(ledger),
         hygiene=start["hygiene"],
-        warnings=_warnings(ledger, start, totals),
+        warnings=_warnings(ledger, start, totals, shots),
         partial=totals["partial"],
         seconds_total=totals["wall"],
         budget=start["budget"],
         command=start["command"],
         versions=start["versions"],
         machine=start["machine"],
+    )
+
+
+def _shots(ledger: Ledger, verdict: Judged, metric: str) -> Shots | None:
+    """Draw by draw, as far as both finalists were trained on it."""
+    how = _drawn(ledger)
+    if how is None:
+        return None
+    draws = [
+        Draw(
+            number=pair["transfer"].finals[0].spec.seed + 1,
+            n_test=len(truth),
+            transfer=mean_score(judged_round.correct("transfer"), truth, metric),
+            baseline=mean_score(judged_round.correct("baseline"), truth, metric),
+        )
+        for (pair, truth), judged_round in zip(verdict.episodes, verdict.rounds, strict=True)
+    ]
+    asked = {key: how[key] for key in ("labels", "asked", "shared", "choosing")}
+    return Shots(**asked, shipped_draw=draws[0].number, draws=draws)
+
+
+def _learned_from(shots: Shots, target: dict[str, Any]) -> str:
+    """What the model of a few-shot run was trained on, and how to have one of all labels."""
+    labels = shots.labels * len(target["classes"])
+    return (
+        f" The model is that of draw {shots.shipped_draw}, trained on {labels:,} labels, {shots.labels} of each class; "
+        f"the same command without --shots learns from all {target['train']:,}."
     )
 
 
@@ -271,8 +316,8 @@ def _calibration(verdict: Judged, shipped: Side) -> Calibration:
 
 
 def _label_value(ledger: Ledger, verdict: Judged, metric: str) -> list[LabelValue]:
-    """The finalists on fewer labels, on the same sealed examples; empty when cross-fitted."""
-    if len(verdict.rounds) != 1:
+    """The finalists on fewer labels, on the same sealed examples; empty when cross-fitted, and for draws."""
+    if len(verdict.rounds) != 1 or _drawn(ledger) is not None:
         return []
     pair, truth = verdict.episodes[0]
     rows = [
@@ -382,9 +427,8 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
         full = [results for key, results in able.items() if key in final]
         full = full or [results for results in able.values() if len(results) == most]
         best = max(full, key=lambda results: mean(validation_score(r, metric) for r in results))
-        right = np.concatenate([r.log_probabilities.argmax(axis=1) == r.labels for r in best])  # type: ignore[union-attr]
-        labels = np.concatenate([r.labels for r in best if r.labels is not None])
-        score, low, high = score_interval(right[None], labels, metric)
+        logs, labels = _held(best, drawn=_drawn(ledger) is not None)
+        score, low, high = score_interval(logs.argmax(axis=2) == labels, labels, metric)
         failed = sum(r.status == "failed" for r in trials)
         notes = list(dict.fromkeys(r.note for r in best if r.note))
         if failed:
@@ -397,7 +441,7 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
                 score=score,
                 low=low,
                 high=high,
-                top_k=_top(best),
+                top_k=_top(logs, labels),
                 status="ok",
                 note="; ".join(notes),
             )
@@ -422,22 +466,31 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
     return rows
 
 
-def _top(results: list[Result]) -> TopK | None:
-    """Top-5 accuracy over the folds of some search results; None with five classes or fewer."""
-    held = [
-        (r.log_probabilities, r.labels) for r in results if r.log_probabilities is not None and r.labels is not None
-    ]
-    if held[0][0].shape[1] <= metrics.TOP:
+def _held(results: list[Result], *, drawn: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Log-probabilities (S, N, C) of what was validated on, and its labels (N,).
+
+    Folds are different examples, one after the other; few-shot draws are validated on the same ones.
+    """
+    logs = [r.log_probabilities for r in results if r.log_probabilities is not None]
+    labels = [r.labels for r in results if r.labels is not None]
+    return (np.stack(logs), labels[0]) if drawn else (np.concatenate(logs)[None], np.concatenate(labels))
+
+
+def _top(logs: NDArray[np.float32], labels: NDArray[np.int64]) -> TopK | None:
+    """Top-5 accuracy of log-probabilities (S, N, C); None with five classes or fewer."""
+    if logs.shape[2] <= metrics.TOP:
         return None
-    among = np.concatenate([metrics.among_top(logs, labels) for logs, labels in held])
-    score, low, high = score_interval(among[None], np.concatenate([labels for _, labels in held]), "accuracy")
+    score, low, high = score_interval(metrics.among_top(logs, labels), labels, "accuracy")
     return TopK(k=metrics.TOP, score=score, low=low, high=high)
 
 
-def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any]) -> list[str]:
+def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any], shots: Shots | None) -> list[str]:
     found = [*start["hygiene"].get("warnings", []), *start.get("warnings", [])]
     if limit := ledger.first("limit"):
         found.append(limit["why"])
+    if shots is not None and len(shots.draws) < len(start["episodes"]):
+        done, planned = len(shots.draws), len(start["episodes"])
+        found.append(f"Only {done} of {planned} draws were judged: there was no time for more, or trials failed.")
     if totals["partial"]:
         found.append(f"The run is partial: {totals['why'] or 'it did not end'}. Run the same command again to go on.")
     return found
