@@ -19,6 +19,7 @@ from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Need
 from headstart.target.view import TrainView
 
 MOST = 6  # times the steps of two classes
+TEMPERATURE = 0.1  # of the softmax, where there are more than two classes
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class Contrast:
 
     SetFit draws pairs of texts and encodes both; here every text of a balanced batch is encoded once a step, and all
     pairs in the batch are learned from, so that a few steps are enough. Two classes are soon told apart, and what comes
-    after that only learns the training texts by heart; more classes must be parted from more others.
+    after that only learns the training texts by heart: they are taken to a right angle, by squared errors, and no
+    further. More classes must be parted from more others; there the loss is a softmax, which works at the classes that
+    are still confused (see :class:`headstart.train.Contrast`).
 
     Args:
         steps: of the optimiser, for two classes; for C classes C / 2 times as many, and at most `MOST` times.
@@ -43,7 +46,7 @@ class Contrast:
     needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("text",), gradients=True)
 
     steps: int = 5
-    rate: float = 1.5e-4
+    rate: float = 1e-4
     last: int | None = None
     batch: int = 64
     C: float = 1.0
@@ -94,7 +97,7 @@ class Contrast:
         precision = "bf16" if bench.device.startswith("cuda") else "fp32"
         history = train(
             Embedder(trunk).to(bench.device),
-            Pairs(),
+            Pairs(None if classes == 2 else TEMPERATURE),
             lambda number: batches.balanced(steps, number),
             steps,
             Plan(1, self.rate, decay=0.01, warmup=0.0, precision=precision, seed=seed),
