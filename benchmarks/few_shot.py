@@ -126,7 +126,7 @@ def _side(*command: str) -> dict[str, Any]:
 def _route(name: str, task: dict[str, Any]) -> dict[str, list[float]]:
     """All draws with one of our routes, its features computed anew each time."""
     import sklearn.linear_model  # noqa: F401 - what our routes import when they first need it, SetFit does at once
-    import torch  # noqa: F401
+    import torch._dynamo  # noqa: F401
 
     import headstart.strategy.embedder  # noqa: F401
     from headstart.budget import Budget
