@@ -30,6 +30,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "bad_input": 3,
     "peak_memory": 13,
     "scale": 25,
+    "texts_scale": 12,
     "judge_simulation": 10,
     "score": 1,
 }
