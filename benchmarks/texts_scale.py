@@ -72,5 +72,6 @@ def _pass(folder: Path, count: int, way: str) -> dict[str, Any]:
     return json.loads(out.read_text(encoding="utf-8")) | {"peak_mb": ran.peak_mb}
 
 
-def _of(shares: list[float]) -> str:
-    return ", ".join(f"{share:.2f}" for share in shares)
+def _throughput(count: int, shares: list[float]) -> dict[str, object]:
+    found = ", ".join(f"{share:.2f}" for share in shares)
+    return target(f"{count:,} texts: at least {SHARE} of the encoder alone", median(shares) >= SHARE, found)
