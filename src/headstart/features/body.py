@@ -76,6 +76,8 @@ class Body(ABC):
     width: int
     modality: str = "image"
     """What the inputs are: the name of one of :data:`headstart.target.modality.MODALITIES`."""
+    chunk: int = 256
+    """Examples between two writes to the store: what a kill -9 can cost."""
 
     def prepare(self, count: int) -> None:  # noqa: B027 - most bodies have nothing to prepare
         """Load what is needed to compute `count` vectors, so that it is not counted as computing them."""

@@ -30,7 +30,7 @@ TOKENIZER = "tokenizer.json"
 STEP = 8
 """Batches are padded to a multiple of so many tokens: every new shape has to be planned by the engine once."""
 
-AT_ONCE = 1_024
+AT_ONCE = 2_048
 """So many texts are read and cut into tokens at a time; they are sorted by length before they are put into batches."""
 
 TOKENS = (256, 512, 1_024)
@@ -189,6 +189,7 @@ class TextBody(NetworkBody):
     """
 
     modality = "text"
+    chunk = AT_ONCE
 
     def __init__(
         self,
@@ -253,20 +254,23 @@ class TextBody(NetworkBody):
             with profile.phase("decode"):
                 read = _read(inputs, part, unreadable)
                 cut = self.words.windows([text for _, text in read])
-            rows = np.repeat([row + start for row, _ in read], [len(windows) for windows in cut]).astype(np.int64)
-            flat = [window for windows in cut for window in windows]
-            with profile.phase("forward"):
-                found = self._forward(flat)
-                weights = np.array([len(window) for window in flat], dtype=np.float64)
-                here = np.array([row + start for row, _ in read], dtype=np.int64)
-                total = np.zeros((len(part), self.width))
-                mass = np.zeros(len(part))
-                np.add.at(total, rows - start, found * weights[:, None])
-                np.add.at(mass, rows - start, weights)
-                vectors[here] = (total[here - start] / mass[here - start, None]).astype(np.float32)
+            if read:
+                with profile.phase("forward"):
+                    vectors[[row + start for row, _ in read]] = self._of_windows(cut)
             if progress is not None:
                 progress(min(start + AT_ONCE, len(index)), len(index))
         return Forward(self._scaled(vectors), unreadable)
+
+    def _of_windows(self, cut: list[list[NDArray[np.int32]]]) -> NDArray[np.float32]:
+        """(M, D) of M texts: the mean of their windows', weighted by their tokens."""
+        flat = [window for windows in cut for window in windows]
+        found = self._forward(flat)
+        if len(flat) == len(cut):
+            return found
+        first = np.cumsum([0, *(len(windows) for windows in cut[:-1])])
+        weights = np.array([len(window) for window in flat], dtype=np.float64)[:, None]
+        total = np.add.reduceat(found * weights, first, axis=0) / np.add.reduceat(weights, first, axis=0)
+        return np.asarray(total.astype(np.float32))
 
     def _forward(self, flat: list[NDArray[np.int32]]) -> NDArray[np.float32]:
         """Windows to vectors (M, D)."""
