@@ -211,7 +211,7 @@ def few_shot(evidence: Evidence) -> str:
         else "No two draws have a label in common. "
     )
     return text + (
-        f"The routes were chosen, and their confidence scaled, once for all draws, on "
+        "The routes were chosen, and their confidence scaled, once for all draws, on "
         f"{plural(shots.choosing, 'label')} that no draw learned from: these scores are of routes that are known to suit, with {plural(shots.labels, 'label')} of each class."
     )
 
