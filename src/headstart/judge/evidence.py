@@ -180,7 +180,7 @@ class Shots(_Part):
     labels: int = Field(description="of each class that a draw learns from")
     asked: int = Field(description="draws that were asked for; those that were judged are in `draws`")
     shared: float = Field(description="mean share of its labels that a draw has in common with another, 0 to 1")
-    choosing: int = Field(description="labels, of no draw, that chose the routes; at most so many a trial")
+    choosing: int = Field(description="labels, of no draw, by which routes were chosen and temperatures fitted")
     shipped_draw: int = Field(description="the draw whose labels the shipped model was trained on")
     draws: list[Draw] = Field(description="in order")
 

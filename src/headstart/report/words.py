@@ -211,8 +211,8 @@ def few_shot(evidence: Evidence) -> str:
         else "No two draws have a label in common. "
     )
     return text + (
-        f"The routes were chosen once for all draws, on {plural(shots.choosing, 'label')} that no draw learned from: "
-        f"these scores are of routes that are known to suit, with {plural(shots.labels, 'label')} of each class."
+        "The routes were chosen, and their confidence scaled, once for all draws, on "
+        f"{plural(shots.choosing, 'label')} that no draw learned from: these scores are of routes that are known to suit, with {plural(shots.labels, 'label')} of each class."
     )
 
 
