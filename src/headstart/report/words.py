@@ -212,7 +212,8 @@ def few_shot(evidence: Evidence) -> str:
     )
     return text + (
         "The routes were chosen, and their confidence scaled, once for all draws, on "
-        f"{plural(shots.choosing, 'label')} that no draw learned from: these scores are of routes that are known to suit, with {plural(shots.labels, 'label')} of each class."
+        f"{plural(shots.choosing, 'label')} that no draw learned from: these scores are of routes that are known "
+        f"to suit, with {plural(shots.labels, 'label')} of each class."
     )
 
 
