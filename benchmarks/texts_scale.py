@@ -41,7 +41,7 @@ def main(small: int = 10_000, large: int = 100_000, repeats: int = 3) -> dict[st
             _throughput(small, shares[:-1]),
             _throughput(large, shares[-1:]),
             target(
-                f"memory from {small:,} to {large:,} texts: at most {ARRAYS} times the {vectors:.0f} MiB of vectors more",
+                f"memory from {small:,} to {large:,}: grows by {ARRAYS} times the {vectors:.0f} MiB of vectors at most",
                 grown <= ARRAYS * vectors,
                 f"{before:.0f} to {whole['peak_mb']:.0f} MiB",
             ),
