@@ -23,7 +23,7 @@ class Head(ABC):
         """(N, D) to (N, C)."""
 
     @abstractmethod
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that was fitted, by name."""
 
 
@@ -45,21 +45,28 @@ class ConstantHead(Head):
 
 
 class LinearHead(Head):
-    """`X @ weight.T + bias`."""
+    """`X @ weight.T + bias`, or the same on some columns of X.
+
+    Args:
+        weight: (C, K).
+        bias: (C,).
+        columns: (K,) int64, of X; None: all.
+    """
 
     kind = "linear"
 
-    def __init__(self, weight: Array, bias: Array) -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(self, weight: Array, bias: Array, columns: NDArray[np.int64] | None = None) -> None:
+        self.weight, self.bias, self.columns = weight, bias, columns
 
     def logits(self, X: Array) -> Array:
         """(N, D) to (N, C)."""
-        scores: Array = X @ self.weight.T + self.bias
+        scores: Array = (X if self.columns is None else X[:, self.columns]) @ self.weight.T + self.bias
         return scores
 
-    def arrays(self) -> dict[str, Array]:
-        """`weight` (C, D) and `bias` (C,)."""
-        return {"weight": self.weight, "bias": self.bias}
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`weight`, `bias` and, where not all are used, `columns`."""
+        chosen = {} if self.columns is None else {"columns": self.columns}
+        return {"weight": self.weight, "bias": self.bias, **chosen}
 
 
 class KernelHead(Head):
