@@ -1,5 +1,7 @@
 """Importances of bands against brute force and finite differences, relevance against what was planted."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,7 @@ def kernels_of(X, y, classes):
     Z -= Z.mean(axis=0)
     Y = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
     ends = np.cumsum([0, *WIDTHS])
-    parts = [Z[:, a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [Z[:, a:b] for a, b in itertools.pairwise(ends)]
     return parts, [part @ part.T for part in parts], Y - Y.mean(axis=0), Y
 
 

@@ -104,6 +104,11 @@ class Body(ABC):
         """What computes its parts, and in the same pass others that will soon be wanted."""
         return self
 
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """Those it is made of; itself where it is one."""
+        return (self,)
+
     def portable(self) -> Body:
         """The same body with everything in it that a saved model needs."""
         return self

@@ -65,6 +65,9 @@ def extract(
         TrialError: an input can no longer be read (it was readable when the target was).
     """
     tally = tally if tally is not None else Tally()
+    if len(body.bodies) > 1:
+        each = [extract(part, inputs, store=store, tally=tally, progress=progress) for part in body.bodies]
+        return np.concatenate(each, axis=1)
     frozen = body.frozen()
     if frozen is None:
         _prepare(body, len(inputs), tally)

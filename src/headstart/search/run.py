@@ -199,7 +199,7 @@ class _Runner:
     def _longer(self) -> list[str]:
         """Which sources read texts of this target in parts, or not to their end, in words."""
         said: list[str] = []
-        cards = {s.card.name: s.card for s in self.settings if isinstance(s.card.preprocessing, sources.Tokens)}
+        cards = {s.card.name: s.card for s in self.settings if _reads_texts(s.card)}
         if self.target.modality != "text":
             return said
         parts = [self.target.everything.examples.inputs]
@@ -473,6 +473,11 @@ class _Runner:
             raise HeadstartError(f"the {side} route could not be trained for shipping: {outcome.result.error}")
         self.listener.ended(outcome.result, None, self._left())
         return outcome.predictor
+
+
+def _reads_texts(card: sources.SourceCard) -> bool:
+    """Whether it has a tokenizer; several sources as one have theirs."""
+    return isinstance(card.preprocessing, sources.Tokens) and not card.parts
 
 
 def _told(result: Result, bench: Bench) -> None:

@@ -151,6 +151,7 @@ class SourceCard:
         bytes: size of the weights on disk.
         stages: where the forward pass can be cut, from input to output; none where that is not known.
         known: the data set whose classes it still knows by name, see :class:`NamingSource`; "" for none.
+        parts: the cards of the sources it is made of, where it is several; see :mod:`headstart.source.joined`.
     """
 
     name: str
@@ -166,10 +167,13 @@ class SourceCard:
     bytes: int = 0
     stages: tuple[Stage, ...] = ()
     known: str = ""
+    parts: tuple[SourceCard, ...] = ()
 
     @property
     def short(self) -> str:
         """The name without its prefix."""
+        if self.parts:
+            return "+".join(part.short for part in self.parts)
         return self.name.partition(":")[2] or self.name
 
     @property
