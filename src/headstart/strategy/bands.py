@@ -65,8 +65,10 @@ def importances(X: Floats, y: Labels, classes: int, widths: Sequence[int]) -> Do
 
     with profile.phase("import"):
         from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
 
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS] * len(Z), options={"maxiter": 50})
+    with threadpool_limits(1, user_api="blas"):  # hundreds of small products: threads only wait
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS] * len(Z))
     w = np.exp(found.x - found.x.max())
     return np.where(w >= LEAST, w, 0.0)
 
