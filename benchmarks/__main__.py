@@ -25,6 +25,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "main_job": 7,
     "text": 12,
     "few_shot": 75,
+    "layers": 12,
     "zero_shot": 3,
     "bad_input": 3,
     "peak_memory": 13,
