@@ -46,7 +46,7 @@ def test_the_mean_of_probabilities_by_hand():
     X = rng.normal(size=(4, 5)).astype(np.float32)
     z = X[:, 2:] @ line.weight.T
     other = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(np.exp(head.logits(X)), (other + [0.9, 0.1]) / 2, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(head.logits(X)), (other + np.array([0.9, 0.1])) / 2, rtol=1e-5)
     again = restore("mean", head.arrays())
     np.testing.assert_array_equal(again.logits(X), head.logits(X))
     far = LinearHead(np.array([[1e3], [-1e3]], dtype=np.float32), np.zeros(2, dtype=np.float32))
