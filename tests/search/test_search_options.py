@@ -88,6 +88,7 @@ def test_where_classes_have_no_names_in_words_nothing_goes_by_them():
     assert {s.strategy.name for s in everything if s.side == "transfer"} == {
         "probe",
         "prototypes",
+        "ensemble",
         "finetune",
     }
     with pytest.raises(OptionError, match=r"without a name in words: 0, 1") as caught:
