@@ -314,10 +314,12 @@ class NetworkBody(_PixelBody):
         self.width = int(ends[-1])
         self._engine: Engine | None = None
         self._scale = 0
+        self._wide: NetworkBody | None = None
 
     def only(self, outputs: tuple[str, ...]) -> NetworkBody:
         """The same network with other outputs."""
         other = copy.copy(self)
+        other._module = lambda: self.module  # loaded once for both
         other._give(outputs)
         return other
 
@@ -326,7 +328,11 @@ class NetworkBody(_PixelBody):
         if self.view is not None or any(name.endswith(MAP) for name in self.outputs):
             return self
         wanted = (*self.outputs, POOLED, *beside(self.stages, self._pooled), *halfway(self.stages))
-        return self.only(tuple(dict.fromkeys(wanted)))
+        outputs = tuple(dict.fromkeys(wanted))
+        if outputs == self.outputs:
+            return self
+        self._wide = self._wide or self.only(outputs)
+        return self._wide
 
     @classmethod
     def of(
