@@ -27,6 +27,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "text": 12,
     "shots": 20,
     "few_shot": 100,
+    "layers": 12,
     "zero_shot": 3,
     "bad_input": 3,
     "peak_memory": 13,

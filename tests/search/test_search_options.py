@@ -23,7 +23,7 @@ def transfer(*strategies):
 
 
 def test_without_a_choice_everything_is_tried():
-    assert transfer() == {"probe", "prototypes", "finetune", "zero-shot"}
+    assert transfer() == {"probe", "prototypes", "ensemble", "finetune", "zero-shot"}
     assert baselines() == PLAIN | NETWORKS
     assert Options().left_out() == ""
 
@@ -56,7 +56,7 @@ def test_a_named_baseline_that_trains_a_network_is_tried():
 
 @pytest.mark.parametrize("named", ["classical", "majority"])
 def test_named_baselines_leave_out_unnamed_ones_that_train_a_network(named):
-    assert transfer(named) == {"probe", "prototypes", "finetune", "zero-shot"}
+    assert transfer(named) == {"probe", "prototypes", "ensemble", "finetune", "zero-shot"}
     assert baselines(named) == PLAIN
     assert Options((), (named,)).left_out() == (
         "Baselines that train a network were not tried, because --strategy named other baselines; "
@@ -88,6 +88,7 @@ def test_where_classes_have_no_names_in_words_nothing_goes_by_them():
     assert {s.strategy.name for s in everything if s.side == "transfer"} == {
         "probe",
         "prototypes",
+        "ensemble",
         "finetune",
     }
     with pytest.raises(OptionError, match=r"without a name in words: 0, 1") as caught:

@@ -9,11 +9,12 @@ from headstart.budget import Budget
 from headstart.errors import OptionError, TrialError
 from headstart.features import Augmentation
 from headstart.predictor import Predictor
-from headstart.source import SourceCard, find
+from headstart.source import JoinedSource, SourceCard, find
 from headstart.strategy import STRATEGIES, Adapt, Bench, Needs, make, parameters
 from headstart.strategy.adapt import classical, finetune
 from headstart.target.inputs import ArrayInputs
 from headstart.target.view import Examples, TrainView
+from headstart.testing.toys import ToySource
 from headstart.train import History
 
 pytestmark = pytest.mark.fast
@@ -26,6 +27,7 @@ OF_PICTURES = [
 SMALL = {
     "probe": {"head": "logistic", "C": 0.5},
     "prototypes": {},
+    "ensemble": {},
     "finetune": {"epochs": 1, "batch": 8},
     "majority": {},
     "classical": {"features": "pixels", "size": 8},
@@ -69,6 +71,7 @@ def fitted(tiny, tmp_path_factory):
     sources = {
         "probe": tiny,
         "prototypes": tiny,
+        "ensemble": JoinedSource([tiny, ToySource()]),
         "finetune": tiny,
         "majority": find("scratch"),
         "classical": find("scratch"),
@@ -160,6 +163,10 @@ def test_what_is_lacking_is_said_in_words(needs, changes, words):
         ("probe", "scratch", False),
         ("probe", "scratch:small_cnn", False),
         ("prototypes", "scratch", False),
+        ("probe", "efficientnet_lite0+efficientnet_lite1", False),
+        ("ensemble", "efficientnet_lite0+efficientnet_lite1", True),
+        ("ensemble", "efficientnet_lite0", False),
+        ("ensemble", "scratch", False),
         ("finetune", "scratch:small_cnn", False),
         ("zero-shot", "efficientnet_lite0", True),
         ("zero-shot", "minilm_l6", True),

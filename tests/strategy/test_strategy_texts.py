@@ -35,7 +35,7 @@ pytestmark = pytest.mark.fast
 
 MEMBERS = [
     (Probe("logistic", 0.1), "toy_text:words"),
-    (Probe("ridge", None, 1), "toy_text:words"),
+    (Probe("ridge", None, "mixed", "learned", 0.5), "toy_text:words"),
     (Prototypes("sphere"), "toy_text:words"),
     (Finetune(epochs=1, decay=0.5, unfreeze=True, schedule="slanted"), "toy_text:words"),
     (Finetune(epochs=2, last=1), "toy_text:words"),
@@ -101,8 +101,8 @@ def test_majority_remembers_that_it_is_for_texts(tmp_path):
 
 def test_a_probe_on_earlier_stages_is_refused_where_there_are_none(tmp_path):
     seen, _, _ = view()
-    with pytest.raises(TrialError, match="has no 5 stages"):
-        Probe(earlier=5)(find("toy_text:words"), seen, budget=Budget(), seed=0, bench=Bench(store=tmp_path))
+    with pytest.raises(TrialError, match="has no stages that a probe"):
+        Probe(layers="shallow")(find("toy_text:words"), seen, budget=Budget(), seed=0, bench=Bench(store=tmp_path))
 
 
 def test_telling_words():

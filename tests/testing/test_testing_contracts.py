@@ -13,6 +13,7 @@ from headstart.source.scratch import NothingSource, ScratchSource
 from headstart.strategy import STRATEGIES
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.contrast import Contrast
+from headstart.strategy.adapt.ensemble import Ensemble
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
@@ -29,6 +30,7 @@ from headstart.testing import texts as _texts  # noqa: F401 - registers toy_text
 QUICK = {
     "probe": (Probe("logistic", 0.1), "toy:detail"),
     "prototypes": (Prototypes(), "toy:detail"),
+    "ensemble": (Ensemble(), "toy:detail+toy:pixels"),
     "contrast": (Contrast(steps=2), "toy_text:words"),
     "finetune": (Finetune(epochs=1), "toy:detail"),
     "lora": (Lora(layers="all", epochs=1), "toy_text:words"),

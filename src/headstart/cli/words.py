@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,8 @@ def gain_words(evidence: Evidence) -> str:
 def route_words(evidence: Evidence, side: str) -> str:
     """The strategy and the source of a side's best route."""
     route = getattr(evidence, side)
-    short = route.source.partition(":")[2]
+    # Several sources as one are joined by a plus.
+    short = re.sub(r"(^|\+)\w+:", r"\1", route.source) if ":" in route.source else ""
     if route.strategy == "scratch":
         return f"{short} from scratch"
     return f"{route.strategy} on {short}" if short else str(route.strategy)

@@ -3,6 +3,7 @@
 from headstart.features.augment import Augmentation
 from headstart.features.body import Body, CutBody, EmptyBody, HandcraftedBody, NetworkBody, View
 from headstart.features.extract import Tally, extract, extract_parts
+from headstart.features.joined import JoinedBody
 from headstart.features.restore import body_of, restore
 from headstart.features.text import TextBody
 from headstart.features.tfidf import TfidfBody
@@ -13,6 +14,7 @@ __all__ = [
     "CutBody",
     "EmptyBody",
     "HandcraftedBody",
+    "JoinedBody",
     "NetworkBody",
     "Tally",
     "TextBody",

@@ -6,6 +6,7 @@ be saved (`spec` and `tensors`), so that a predictor can be.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import logging
@@ -23,7 +24,7 @@ from headstart.features.augment import Augmentation
 from headstart.features.engine import MAP, POOLED, Engine, TorchEngine
 from headstart.features.precision import BF16, F32, Precision, has_bf16
 from headstart.features.preprocess import decoded
-from headstart.source.card import Preprocessing, Source, Stage
+from headstart.source.card import Preprocessing, Source, Stage, beside, halfway
 from headstart.target.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -101,6 +102,15 @@ class Body(ABC):
     def finish(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
         """From the vectors of :meth:`frozen` to its own."""
         return vectors
+
+    def wider(self) -> Body:
+        """What computes its parts, and in the same pass others that will soon be wanted."""
+        return self
+
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """Those it is made of; itself where it is one."""
+        return (self,)
 
     def portable(self) -> Body:
         """The same body with everything in it that a saved model needs."""
@@ -295,15 +305,40 @@ class NetworkBody(_PixelBody):
         self._digest = revision or (f"trained:{digest}" if digest else None)
         self._module, self.architecture, self.preprocessing = module, architecture, preprocessing
         self._pooled, self.revision, self.device = width, revision, device
-        self.stages, self.outputs, self.view, self._tensors = stages, outputs, view, tensors
-        shapes = {stage.name: stage.shape for stage in stages}
-        self._shapes = [_shape(name, width, shapes) for name in outputs]
-        ends = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes)])
+        self.stages, self.view, self._tensors = stages, view, tensors
+        self._ready: nn.Module | None = None
+        self._give(outputs)
+
+    def _give(self, outputs: tuple[str, ...]) -> None:
+        """Compute these outputs."""
+        self.outputs = outputs
+        shapes = {stage.name: stage.shape for stage in self.stages}
+        self._shapes = [_shape(name, self._pooled, shapes) for name in outputs]
+        self.widths = tuple(int(np.prod(shape)) for shape in self._shapes)
+        ends = np.cumsum([0, *self.widths])
         self._columns = [slice(a, b) for a, b in itertools.pairwise(ends)]  # of the vectors, for each output
         self.width = int(ends[-1])
-        self._ready: nn.Module | None = None
         self._engine: Engine | None = None
         self._scale = 0
+        self._wide: NetworkBody | None = None
+
+    def only(self, outputs: tuple[str, ...]) -> NetworkBody:
+        """The same network with other outputs."""
+        other = copy.copy(self)
+        other._module = lambda: self.module  # loaded once for both
+        other._give(outputs)
+        return other
+
+    def wider(self) -> Body:
+        """With the means of the stages that a probe may take beside the pooled output, or alone."""
+        if self.view is not None or any(name.endswith(MAP) for name in self.outputs):
+            return self
+        wanted = (*self.outputs, POOLED, *beside(self.stages, self._pooled), *halfway(self.stages))
+        outputs = tuple(dict.fromkeys(wanted))
+        if outputs == self.outputs:
+            return self
+        self._wide = self._wide or self.only(outputs)
+        return self._wide
 
     @classmethod
     def of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from headstart import profile
 from headstart.errors import TrialError
-from headstart.features.body import Body, Progress
+from headstart.features.body import Body, Part, Progress
+from headstart.features.engine import POOLED
 from headstart.store import Store
 from headstart.target.inputs import Inputs
 
@@ -60,6 +62,9 @@ def extract(
         TrialError: an input can no longer be read (it was readable when the target was).
     """
     tally = tally if tally is not None else Tally()
+    if len(body.bodies) > 1:
+        each = [extract(part, inputs, store=store, tally=tally, progress=progress) for part in body.bodies]
+        return np.concatenate(each, axis=1)
     frozen = body.frozen()
     if frozen is None:
         _prepare(body, len(inputs), tally)
@@ -105,10 +110,15 @@ def extract_parts(
         held = [shelf.get(keys) for shelf in shelves]
     found = np.logical_and.reduce([have for _, have, _ in held])
     tally.recalled += int(found.sum())
-    tally.saved += sum(cost for _, _, cost in held) if found.all() else held[0][2]
+    tally.saved += sum(cost for _, _, cost in held) if found.all() else held[_paid(parts)][2]
     missing = np.flatnonzero(~found)
+    arrays = {part.name: values for part, (values, _, _) in zip(parts, held, strict=True)}
     if len(missing):
+        body = body.wider()
+        parts = body.parts()
+        shelves = [Store(part.space, (part.width,), dtype=part.dtype, folder=store) for part in parts]
         _prepare(body, len(missing), tally)
+    paid = _paid(parts)
     for start in range(0, len(missing), body.chunk):
         rows = missing[start : start + body.chunk]
 
@@ -124,13 +134,18 @@ def extract_parts(
         _refuse(forward.unreadable, inputs)
         with profile.phase("store"):
             at = 0
-            for part, shelf, (arrays, _, _) in zip(parts, shelves, held, strict=True):
+            for i, (part, shelf) in enumerate(zip(parts, shelves, strict=True)):
                 values = forward.vectors[:, at : at + part.width].astype(part.dtype)
-                arrays[rows] = values
-                # The pass is paid once, whatever it gave: its seconds stand with the first output.
-                shelf.put([keys[i] for i in rows], values, took / len(rows) if at == 0 else 0.0)
+                if part.name in arrays:
+                    arrays[part.name][rows] = values
+                shelf.put([keys[row] for row in rows], values, took / len(rows) if i == paid else 0.0)
                 at += part.width
-    return {part.name: arrays for part, (arrays, _, _) in zip(parts, held, strict=True)}
+    return arrays
+
+
+def _paid(parts: Sequence[Part]) -> int:
+    """With which output the seconds of a pass stand: it is paid once, whatever it gave."""
+    return next((i for i, part in enumerate(parts) if part.name == POOLED), 0)
 
 
 def _prepare(body: Body, count: int, tally: Tally) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from headstart.features.body import Body, EmptyBody, HandcraftedBody, NetworkBody, Tensors
 from headstart.features.engine import POOLED
+from headstart.features.joined import JoinedBody
 from headstart.features.precision import F32, Precision
 from headstart.features.text import TOKENIZER, TextBody
 from headstart.features.tfidf import VOCABULARY, TfidfBody
@@ -43,6 +44,8 @@ def restore(spec: dict[str, Any], tensors: Tensors, digest: str = "", documents:
         return EmptyBody(spec.get("modality", "image"))
     if spec["kind"] == "handcrafted":
         return HandcraftedBody(spec["features"], spec["size"])
+    if spec["kind"] == "joined":
+        return JoinedBody.restored(spec, tensors, digest, documents or {}, restore)
     if spec["kind"] == "tfidf":
         return TfidfBody.restored((documents or {})[VOCABULARY], tensors)
     if spec["kind"] not in ("network", "text network"):

@@ -1,6 +1,6 @@
 """Predictors: what the user ships."""
 
-from headstart.predictor.heads import ConstantHead, ConvexHead, CosineHead, Head, KernelHead, LinearHead
+from headstart.predictor.heads import ConstantHead, ConvexHead, CosineHead, Head, KernelHead, LinearHead, MeanHead
 from headstart.predictor.predictor import Prediction, Predictor, load
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Head",
     "KernelHead",
     "LinearHead",
+    "MeanHead",
     "Prediction",
     "Predictor",
     "load",

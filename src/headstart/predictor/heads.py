@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,13 @@ class Head(ABC):
         """(N, D) to (N, C)."""
 
     @abstractmethod
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that was fitted, by name."""
+
+    @classmethod
+    def restored(cls, arrays: dict[str, Any]) -> Head:
+        """The inverse of :meth:`arrays`."""
+        return cls(**arrays)
 
 
 class ConstantHead(Head):
@@ -45,21 +51,28 @@ class ConstantHead(Head):
 
 
 class LinearHead(Head):
-    """`X @ weight.T + bias`."""
+    """`X @ weight.T + bias`, or the same on some columns of X.
+
+    Args:
+        weight: (C, K).
+        bias: (C,).
+        columns: (K,) int64, of X; None: all.
+    """
 
     kind = "linear"
 
-    def __init__(self, weight: Array, bias: Array) -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(self, weight: Array, bias: Array, columns: NDArray[np.int64] | None = None) -> None:
+        self.weight, self.bias, self.columns = weight, bias, columns
 
     def logits(self, X: Array) -> Array:
         """(N, D) to (N, C)."""
-        scores: Array = X @ self.weight.T + self.bias
+        scores: Array = (X if self.columns is None else X[:, self.columns]) @ self.weight.T + self.bias
         return scores
 
-    def arrays(self) -> dict[str, Array]:
-        """`weight` (C, D) and `bias` (C,)."""
-        return {"weight": self.weight, "bias": self.bias}
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`weight`, `bias` and, where not all are used, `columns`."""
+        chosen = {} if self.columns is None else {"columns": self.columns}
+        return {"weight": self.weight, "bias": self.bias, **chosen}
 
 
 class KernelHead(Head):
@@ -162,8 +175,47 @@ class ConvexHead(Head):
         }
 
 
+class MeanHead(Head):
+    """The logarithm of the mean of several heads' probabilities, each on its own columns.
+
+    Args:
+        heads: P of them, for the same classes.
+        columns: (P, 2) int64, first column and the one behind the last.
+    """
+
+    kind = "mean"
+
+    def __init__(self, heads: Sequence[Head], columns: NDArray[np.int64]) -> None:
+        self.heads, self.columns = tuple(heads), columns
+
+    def logits(self, X: Array) -> Array:
+        """(N, D) to (N, C)."""
+        each = [
+            np.exp(log_softmax(head.logits(X[:, a:b]))) for head, (a, b) in zip(self.heads, self.columns, strict=True)
+        ]
+        mean: Array = np.log(np.maximum(np.mean(each, axis=0), np.finfo(np.float32).tiny))
+        return mean
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`columns`, and those of each head under its number and kind."""
+        found: dict[str, NDArray[Any]] = {"columns": self.columns}
+        for i, head in enumerate(self.heads):
+            found |= {f"{i}.{head.kind}.{name}": array for name, array in head.arrays().items()}
+        return found
+
+    @classmethod
+    def restored(cls, arrays: dict[str, Any]) -> Head:
+        """The inverse of :meth:`arrays`."""
+        each: dict[tuple[int, str], dict[str, Any]] = {}
+        for key, array in arrays.items():
+            if key != "columns":
+                number, kind, name = key.split(".", 2)
+                each.setdefault((int(number), kind), {})[name] = array
+        return cls([restore(kind, each[number, kind]) for number, kind in sorted(each)], arrays["columns"])
+
+
 HEADS: dict[str, type[Head]] = {
-    head.kind: head for head in (ConstantHead, LinearHead, KernelHead, CosineHead, ConvexHead)
+    head.kind: head for head in (ConstantHead, LinearHead, KernelHead, CosineHead, ConvexHead, MeanHead)
 }
 
 
@@ -207,7 +259,7 @@ def restore(kind: str, arrays: dict[str, Any]) -> Head:
     Raises:
         KeyError: the kind of head is unknown.
     """
-    return HEADS[kind](**arrays)
+    return HEADS[kind].restored(arrays)
 
 
 def log_softmax(logits: Array) -> Array:

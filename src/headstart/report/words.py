@@ -132,7 +132,7 @@ def source(name: str) -> str:
     >>> source("bundled:efficientnet_lite0"), source("timm:resnet50.a1_in1k")
     ('efficientnet_lite0', 'timm:resnet50.a1_in1k')
     """
-    return name.removeprefix("bundled:")
+    return name.removeprefix("bundled:").replace("+bundled:", "+")
 
 
 def route(source_name: str, strategy: str) -> str:

@@ -78,7 +78,13 @@ def linear_accuracy(features: ArrayLike, labels: ArrayLike) -> float:
     return float((scores.round(5).argmax(axis=1) == data.y).mean())
 
 
-def solve(X: Floats, y: Labels, classes: int, penalties: NDArray[np.float64] = PENALTIES) -> Solution:
+def solve(
+    X: Floats,
+    y: Labels,
+    classes: int,
+    penalties: NDArray[np.float64] = PENALTIES,
+    importance: Floats | None = None,
+) -> Solution:
     """Ridge regression to one-hot targets in {-1, +1}, its penalty chosen by leave-one-out, all in closed form.
 
     With centred, standardised X and hat matrix H(lambda) = X (X'X + lambda I)^-1 X' + 11'/N, the prediction for
@@ -91,9 +97,14 @@ def solve(X: Floats, y: Labels, classes: int, penalties: NDArray[np.float64] = P
         y: (N,) int64 in 0..classes-1.
         classes: C.
         penalties: (P,) float64, the lambdas to choose among.
+        importance: (D,) float32, not negative: each feature's penalty is lambda over its importance, and one of 0 is
+            left out; None: all have 1.
     """
     N, D = X.shape
     mean, scale = standardise(X)
+    if importance is not None:
+        with np.errstate(divide="ignore"):
+            scale = (scale / np.sqrt(importance)).astype(np.float32)
     Y = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
     offset = Y.mean(axis=0)
     Yc = Y - offset

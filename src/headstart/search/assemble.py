@@ -400,16 +400,19 @@ def _precisions(ledger: Ledger) -> list[PrecisionCheck]:
 def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:
     """One row for each pair of source and strategy, of its finalist or else of its best setting; then the untried.
 
+    Probes on deep, mixed and shallow layers have a row each: which of them is best says what the target takes over.
+
     Settings may be equal on validation; the row of the route that was judged must be about the setting that was.
     """
     final = {r.spec.setting for r in ledger.results.values() if r.spec.phase == "final"}
-    families: dict[tuple[str, str], dict[str, list[Result]]] = {}
+    families: dict[tuple[str, str, str], dict[str, list[Result]]] = {}
     for result in ledger.results.values():
         if result.spec.phase == "search":
-            family = families.setdefault((result.spec.source, result.spec.strategy), {})
+            layers = str(result.spec.parameters.get("layers"))
+            family = families.setdefault((result.spec.source, result.spec.strategy, layers), {})
             family.setdefault(result.spec.setting, []).append(result)
     rows = []
-    for (source, strategy), by_setting in families.items():
+    for (source, strategy, _), by_setting in families.items():
         trials = [r for results in by_setting.values() for r in results]
         able = {key: [r for r in results if r.status == "ok"] for key, results in by_setting.items()}
         able = {key: results for key, results in able.items() if results}

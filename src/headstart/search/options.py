@@ -14,6 +14,7 @@ from headstart.search.plan import Setting, settings
 from headstart.search.precision import AUTO, PRECISIONS
 
 SHOWN = 5  # names in a message
+MOST_JOINED = 3  # sources of the ensemble that is tried without being asked for
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,16 @@ class Options:
             scratch.append(sources.SMALL[modality])
             # The fairest baseline of all: the same architecture as the cheapest source, from random weights.
             # Not for texts: a transformer without pretraining learns nothing from so few, and takes an hour over it.
-            twins = [c for c in cards if c.name.startswith(("bundled:", "timm:")) and c.modality == modality == "image"]
+            twins = [
+                c
+                for c in cards
+                if c.name.startswith(("bundled:", "timm:")) and c.modality == modality == "image" and not c.parts
+            ]
             if twins:
                 cheapest = min(twins, key=lambda card: card.flops)
                 scratch.append(f"scratch:{cheapest.architecture.partition('.')[0]}")
-        cards = list({card.name: card for card in [*cards, *sources.cards(scratch)]}.values())
+        several = _several(cards, modality)
+        cards = list({card.name: card for card in [*cards, *several, *sources.cards(scratch)]}.values())
         able_kinds = [kind for kind in kinds if not (wordless and kind.needs.class_names)]
         if wordless and not any(kind.side == "transfer" for kind in able_kinds):
             raise OptionError(_wordless(wordless))
@@ -128,6 +134,13 @@ class Options:
             )
         kinds = transfer or [kind for kind in everything if kind.side == "transfer"]
         return [*kinds, *(kind for kind in baselines if kind not in missing)], why
+
+
+def _several(cards: Sequence[sources.SourceCard], modality: str) -> list[sources.SourceCard]:
+    """The cheapest sources as one, for ensembles; none where there is only one."""
+    able = [card for card in cards if card.modality == modality and card.pretrained and not card.parts]
+    cheapest = sorted((card for card in able if card.preprocessing is not None), key=lambda card: card.flops)
+    return [sources.join(cheapest[:MOST_JOINED])] if len(cheapest) > 1 else []
 
 
 def _wordless(names: Sequence[str]) -> Problem:

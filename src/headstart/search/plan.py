@@ -376,10 +376,14 @@ class Plan:
         predicted = self._own(setting, standings, speed, examples)
         frozen = setting.strategy.frozen(setting.card)
         if frozen and not standings[setting.key].tried:
-            if any(r.spec.source == setting.card.name for r in results):
-                frozen -= setting.card.flops  # pooled features are there already
-            else:
-                predicted += PREPARING
+            tried = {r.spec.source for r in results}
+            cards = {s.card.name: s.card for s in self.settings if s.card.name in tried}.values()
+            seen = {part.name for card in cards for part in card.parts or (card,)}
+            for part in setting.card.parts or (setting.card,):
+                if part.name in seen:
+                    frozen -= part.flops  # pooled features are there already
+                else:
+                    predicted += PREPARING
             predicted += self.examples * max(0.0, frozen) / speed.rate
         return predicted
 

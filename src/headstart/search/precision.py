@@ -19,6 +19,7 @@ from headstart.features import body_of
 from headstart.features.precision import BF16, F32, Precision, has_bf16
 from headstart.judge.intervals import paired_interval
 from headstart.score.ridge import solve
+from headstart.source.joined import JoinedSource
 from headstart.strategy import Bench
 from headstart.target.split import stratified_sample
 from headstart.target.target import Episode
@@ -44,10 +45,22 @@ def in_ledger(ledger: Ledger) -> dict[str, Precision]:
     return {e["source"]: BF16 if e["precision"] == BF16 else F32 for e in ledger.all("precision")}
 
 
+def recorded(ledger: Ledger, name: str) -> Precision:
+    """The precision that was settled for a source; of several together bf16 only where it is that of each."""
+    source, known = sources.find(name), in_ledger(ledger)
+    parts = [part.card.name for part in source.parts] if isinstance(source, JoinedSource) else [name]
+    return BF16 if all(known.get(part, F32) == BF16 for part in parts) else F32
+
+
 def settled(ledger: Ledger, name: str, episode: Episode, options: Options, metric: str, bench: Bench) -> Precision:
     """In which precision the frozen features of a source are computed: settled once a run, and on the record."""
-    if not sources.find(name).card.pretrained:
+    source = sources.find(name)
+    if not source.card.pretrained:
         return F32
+    if isinstance(source, JoinedSource):
+        for part in source.parts:
+            settled(ledger, part.card.name, episode, options, metric, bench)
+        return recorded(ledger, name)
     if (known := in_ledger(ledger).get(name)) is not None:
         return known
     view, count = episode.view.training(), len(episode.view) + len(episode.seal)

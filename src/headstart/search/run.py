@@ -40,7 +40,7 @@ from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener
 from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
-from headstart.search.precision import in_ledger, settled
+from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
 from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
@@ -216,7 +216,7 @@ class _Runner:
     def _longer(self) -> list[str]:
         """Which sources read texts of this target in parts, or not to their end, in words."""
         said: list[str] = []
-        cards = {s.card.name: s.card for s in self.settings if isinstance(s.card.preprocessing, sources.Tokens)}
+        cards = {s.card.name: s.card for s in self.settings if _reads_texts(s.card)}
         if self.target.modality != "text":
             return said
         parts = [self.target.everything.examples.inputs]
@@ -480,7 +480,7 @@ class _Runner:
             view = next(e.view for e in self.target.episodes if e.name == spec.episode)
         else:
             view = self.target.everything if self.target.split == "cross-fit" else self._limited()[0].view
-        bench = self._bench(in_ledger(self.ledger).get(spec.source, F32))
+        bench = self._bench(recorded(self.ledger, spec.source))
         ship = replace(spec, phase="ship", seed=seed)
         self.listener.began(ship, 0.0, self._left())
         outcome = execute(ship, view, None, budget=Budget(), bench=bench)
@@ -489,6 +489,11 @@ class _Runner:
             raise HeadstartError(f"the {side} route could not be trained for shipping: {outcome.result.error}")
         self.listener.ended(outcome.result, None, self._left())
         return outcome.predictor
+
+
+def _reads_texts(card: sources.SourceCard) -> bool:
+    """Whether it has a tokenizer; several sources as one have theirs."""
+    return isinstance(card.preprocessing, sources.Tokens) and not card.parts
 
 
 def _told(result: Result, bench: Bench) -> None:

@@ -8,12 +8,14 @@ from headstart.errors import Problem, SourceError, unknown
 from headstart.source import bundled as _bundled
 from headstart.source.bundled import CARDS as BUNDLED
 from headstart.source.card import Classifier, NamingSource, Preprocessing, Source, SourceCard, TextSource, Tokens
+from headstart.source.joined import JoinedSource, join, names_in
 from headstart.source.scratch import SMALL, NothingSource, ScratchSource
 
 __all__ = [
     "BUNDLED",
     "SMALL",
     "Classifier",
+    "JoinedSource",
     "NamingSource",
     "Preprocessing",
     "Source",
@@ -23,6 +25,7 @@ __all__ = [
     "bundled_names",
     "cards",
     "find",
+    "join",
     "register",
 ]
 
@@ -69,7 +72,7 @@ def find(name: str) -> Source:
     Args:
         name: `bundled:NAME` (or just NAME), `timm:NAME`, `timm:NAME@FILE`, `hf:NAME`, `hf:FOLDER`, `static:NAME`,
             `static:FOLDER`, `scratch`, `scratch:small_cnn`, `scratch:TIMM_NAME`, or `KIND:NAME` of a kind that was
-            registered.
+            registered; several of them joined by `+`.
 
     Raises:
         SourceError: nobody knows the name.
@@ -77,14 +80,17 @@ def find(name: str) -> Source:
     >>> find("efficientnet_lite0").card.name
     'bundled:efficientnet_lite0'
     """
+    alone = [known.partition(":")[2] for known in BUNDLED]
+    names = names_in(name, [*_KINDS, *_REGISTERED, *alone])
+    if len(names) > 1:
+        return JoinedSource([find(part) for part in names])
     kind, _, rest = name.partition(":")
     if name == "scratch":
         return NothingSource()
     if f"bundled:{name}" in BUNDLED:
         return _bundled.find(f"bundled:{name}")
     if not rest:
-        known = [key.partition(":")[2] for key in BUNDLED]
-        raise SourceError(unknown("source", name, [*known, "scratch", "timm:NAME"], next="headstart sources"))
+        raise SourceError(unknown("source", name, [*alone, "scratch", "timm:NAME"], next="headstart sources"))
     if kind == "bundled":
         if name not in BUNDLED:
             raise SourceError(unknown("source", name, BUNDLED, next="headstart sources"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -93,6 +94,43 @@ class Stage:
     shape: tuple[int, ...]
     flops: float
 
+    @property
+    def width(self) -> int:
+        """Numbers in the mean over its positions."""
+        return self.shape[0] if len(self.shape) == 3 else self.shape[-1]
+
+
+WIDEST = 3
+"""The means of stages that are kept beside the pooled output are at most so many times as wide as that."""
+
+
+def beside(stages: Sequence[Stage], features: int) -> tuple[str, ...]:
+    """The stages whose means a probe may take beside the pooled output, from input to output.
+
+    They are the latest that together are no wider than `WIDEST` times the pooled output, so that keeping them costs
+    little: every stage of a convolutional network, the last three blocks of a transformer. The last stage of all is not
+    among them where the pooled output is its mean.
+
+    Args:
+        stages: of a source, from input to output.
+        features: width of its pooled output.
+    """
+    if stages and stages[-1].width == features:
+        stages = stages[:-1]
+    found: list[str] = []
+    room = WIDEST * features
+    for stage in reversed(stages):
+        room -= stage.width
+        if room < 0:
+            break
+        found.append(stage.name)
+    return tuple(reversed(found))
+
+
+def halfway(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The stage in the middle of a network; none where there are fewer than three."""
+    return (stages[(len(stages) - 1) // 2].name,) if len(stages) > 2 else ()
+
 
 @dataclass(frozen=True)
 class SourceCard:
@@ -113,6 +151,7 @@ class SourceCard:
         bytes: size of the weights on disk.
         stages: where the forward pass can be cut, from input to output; none where that is not known.
         known: the data set whose classes it still knows by name, see :class:`NamingSource`; "" for none.
+        parts: the cards of the sources it is made of, where it is several; see :mod:`headstart.source.joined`.
     """
 
     name: str
@@ -128,10 +167,13 @@ class SourceCard:
     bytes: int = 0
     stages: tuple[Stage, ...] = ()
     known: str = ""
+    parts: tuple[SourceCard, ...] = ()
 
     @property
     def short(self) -> str:
         """The name without its prefix."""
+        if self.parts:
+            return "+".join(part.short for part in self.parts)
         return self.name.partition(":")[2] or self.name
 
     @property

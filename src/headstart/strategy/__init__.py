@@ -7,6 +7,7 @@ from typing import Any
 from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.contrast import Contrast
+from headstart.strategy.adapt.ensemble import Ensemble
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
@@ -23,6 +24,7 @@ STRATEGIES: dict[str, type[Any]] = {
     for cls in (
         Probe,
         Prototypes,
+        Ensemble,
         Finetune,
         Contrast,
         Lora,

@@ -42,6 +42,7 @@ class Needs:
         labels: it learns from labels.
         class_names: the classes must have names in words, or descriptions.
         known_classes: a source of pictures must know classes by name.
+        several: it takes several sources as one, and nothing else.
     """
 
     network: bool = True
@@ -54,11 +55,16 @@ class Needs:
     labels: bool = True
     class_names: bool = False
     known_classes: bool = False
+    several: bool = False
 
     def lacking(self, card: SourceCard) -> str:
         """Why `card` cannot serve, in words; "" when it can."""
         if card.modality and card.modality not in self.modalities:
             return f"needs {' or '.join(self.modalities)}, and {card.name} is {card.modality}"
+        if card.parts and not self.several:
+            return f"needs one source, and {card.name} is {len(card.parts)}"
+        if self.several and not card.parts:
+            return f"needs several sources joined by +, and {card.name} is one"
         if self.network and card.preprocessing is None:
             return f"needs a network, and {card.name} has none"
         if not self.network and card.preprocessing is not None:

@@ -49,7 +49,7 @@ class Ridge:
         return LinearHead(self.head.weight * scale, self.head.bias * scale)
 
 
-def ridge(X: Floats, y: Labels, classes: int) -> Ridge:
+def ridge(X: Floats, y: Labels, classes: int, importance: Floats | None = None) -> Ridge:
     """Ridge regression to one-hot targets in {-1, +1}, its penalty chosen by leave-one-out, all in closed form.
 
     See :func:`headstart.score.ridge.solve`.
@@ -58,12 +58,15 @@ def ridge(X: Floats, y: Labels, classes: int) -> Ridge:
         X: (N, D) float32.
         y: (N,) int64 in 0..classes-1.
         classes: C.
+        importance: (D,) float32, by which each feature's penalty is divided; None: all have the same.
     """
-    found = solve(X, y, classes)
+    found = solve(X, y, classes, importance=importance)
     return Ridge(LinearHead(found.weight, found.bias), found.penalty, found.left_out)
 
 
-def logistic(X: Floats, y: Labels, classes: int, C: float, *, standard: bool = True) -> LinearHead:
+def logistic(
+    X: Floats, y: Labels, classes: int, C: float, importance: Floats | None = None, *, standard: bool = True
+) -> LinearHead:
     """Multinomial logistic regression, L2 penalty 1 / C (scikit-learn, lbfgs).
 
     Args:
@@ -71,6 +74,7 @@ def logistic(X: Floats, y: Labels, classes: int, C: float, *, standard: bool = T
         y: (N,) int64 in 0..classes-1; a class without examples gets a logit below all others.
         classes: number of classes.
         C: inverse penalty, as scikit-learn defines it.
+        importance: (D,) float32, by which each feature's penalty is divided; None: all have the same.
         standard: standardise the vectors first. Not where their length means something and examples are so few that
             the deviation of each number would be a guess.
     """
@@ -86,6 +90,9 @@ def logistic(X: Floats, y: Labels, classes: int, C: float, *, standard: bool = T
             np.where(np.arange(classes) == present[0], 0.0, -1e4).astype(np.float32),
         )
     mean, scale = standardise(X) if standard else (np.float32(0), np.float32(1))
+    if importance is not None:
+        with np.errstate(divide="ignore"):
+            scale = (scale / np.sqrt(importance)).astype(np.float32)
     model = LogisticRegression(C=C, max_iter=300, tol=1e-3)
     with warnings.catch_warnings():
         # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.

@@ -14,6 +14,7 @@ from headstart.features import HandcraftedBody, TfidfBody
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear, sparse
+from headstart.strategy.averaging import averaged
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.inputs import texts_in
 from headstart.target.view import TrainView
@@ -27,7 +28,8 @@ class Classical:
 
     Args:
         features: of pictures `pixels`, the downscaled picture, or `hog`, histograms of oriented gradients and of
-            colour; of texts `words` or `words+characters`, n-grams weighted by how rare they are.
+            colour, or `hog+pixels`, the mean of the probabilities of a machine on each, pixels at a quarter of the
+            size; of texts `words` or `words+characters`, n-grams weighted by how rare they are.
         size: side of the downscaled picture, pixels; None for texts.
         machine: of pictures `svm` with a Gaussian kernel, or `ridge`; of texts `svm` without a kernel, `ridge`,
             `logistic`, or `bayes` (complement naive Bayes).
@@ -38,14 +40,14 @@ class Classical:
     side: ClassVar[Side] = "baseline"
     needs: ClassVar[Needs] = Needs(network=False, pretrained=False, modalities=("image", "text"))
 
-    features: Literal["pixels", "hog", "words", "words+characters"] = "hog"
+    features: Literal["pixels", "hog", "hog+pixels", "words", "words+characters"] = "hog"
     size: int | None = 64
     machine: Literal["svm", "ridge", "logistic", "bayes"] = "svm"
     C: float = 10.0
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """HOG and pixels, each with both machines; n-grams with four machines, and words alone."""
+        """HOG and pixels, each with both machines, and together; n-grams with four machines, and words alone."""
         if card.modality == "text":
             return [
                 cls("words+characters", None, "svm", 0.5),
@@ -58,6 +60,7 @@ class Classical:
             cls("hog", 64, "svm"),
             cls("pixels", 16, "svm"),
             cls("hog", 64, "ridge"),
+            cls("hog+pixels", 64, "svm"),
             cls("pixels", 16, "ridge"),
         ]
 
@@ -66,12 +69,18 @@ class Classical:
         if self.size is None:
             rounds = {"bayes": 0.1, "svm": 1.0, "ridge": 3.0, "logistic": 3.0}[self.machine]
             return 0.1 + examples * (3e-4 + 3e-6 * classes * rounds)
+        if self.features == "hog+pixels":
+            return sum(part.seconds(card, examples, classes, rate) for part in self._parts())
         width = HandcraftedBody(self.features, self.size).width
         small, large = sorted((examples, width))
         features = examples * (0.004 if self.features == "hog" else 0.001)
         if self.machine == "ridge":
             return features + 0.05 + 20 * small**2 * large / 2e10
         return features + 0.05 + examples**2 * (2 * width / 2e10 + classes * 2e-7)
+
+    def _parts(self) -> tuple[Classical, Classical]:
+        """Of `hog+pixels`."""
+        return replace(self, features="hog"), replace(self, features="pixels", size=(self.size or 64) // 4)
 
     def frozen(self, card: SourceCard) -> float:
         """None."""
@@ -94,6 +103,9 @@ class Classical:
             raise TrialError(f"classical with {self.features} and {self.machine} is for texts")
         if self.machine == "svm" and len(view) > KERNEL_LIMIT:
             raise TrialError(f"a kernel machine on {len(view)} examples would not fit in memory ({KERNEL_LIMIT} do)")
+        if self.features == "hog+pixels":
+            parts = self._parts()
+            return averaged([part(source, view, budget=budget, seed=seed, bench=bench) for part in parts])
         body = HandcraftedBody(self.features, self.size)
         X = bench.features(body, view.examples.inputs, self.features)
         if self.machine == "svm":

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features.engine import POOLED
-from headstart.predictor import Predictor
-from headstart.source.card import Source, SourceCard
-from headstart.strategy import linear
+from headstart.predictor import LinearHead, Predictor
+from headstart.source.card import Source, SourceCard, beside, halfway
+from headstart.strategy import bands, linear
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.view import TrainView
 
-EARLIER = 3
-"""Stages before the last that are tried beside the pooled output."""
+Layers = Literal["deep", "mixed", "shallow"]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear probe on the pooled features of a frozen network (Alain & Bengio 2016).
+    """A linear probe on the features of a frozen network (Alain & Bengio 2016).
+
+    What a network computes early is nearer to the words, or the textures, themselves; what it computes last is nearer
+    to what it was trained for. One pass gives the means of its stages beside the pooled output.
 
     Args:
         head: `ridge`: closed form, penalty by leave-one-out; `logistic`: multinomial logistic regression.
         C: inverse penalty of the logistic head; unused by ridge.
-        earlier: how many stages before the last stand, as the mean of their values, beside the pooled output. What a
-            network computes early is nearer to the words, or the textures, themselves.
+        layers: `deep`: the pooled output; `mixed`: with it the means of earlier stages, see
+            :func:`headstart.source.card.beside`; `shallow`: the mean of the stage half way, alone.
+        weights: of the stages: `equal`, or `learned`, a penalty for each (banded ridge regression, see
+            :func:`headstart.strategy.bands.importances`); stages that are worth nothing are left out.
+        keep: share of the features that is kept, those with the highest relevance (Head2Toe, Evci et al. 2022, see
+            :func:`headstart.strategy.bands.relevance`); fewer where fewer have any.
     """
 
     name: ClassVar[str] = "probe"
@@ -35,29 +46,46 @@ class Probe:
 
     head: Literal["ridge", "logistic"] = "ridge"
     C: float | None = None
-    earlier: int = 0
+    layers: Layers = "deep"
+    weights: Literal["equal", "learned"] = "equal"
+    keep: float = 1.0
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """Ridge, and logistic regression at three penalties; on texts also with three earlier stages."""
-        if card.modality == "text" and len(card.stages) > EARLIER:
+        """Ridge, and logistic regression at three penalties, on the pooled output and on earlier stages."""
+        mixed, shallow = bool(beside(card.stages, card.features)), bool(halfway(card.stages))
+        if card.modality == "text" and mixed:
             return [
                 cls("logistic", 0.03),
-                cls("logistic", 0.003, EARLIER),
-                cls("ridge", None, EARLIER),
+                cls("logistic", 0.003, "mixed"),
+                cls("ridge", None, "mixed"),
                 cls("ridge"),
-                cls("logistic", 0.0003, EARLIER),
+                cls("logistic", 0.0003, "mixed"),
                 cls("logistic", 1.0),
+                *([cls("ridge", None, "shallow")] if shallow else []),
             ]
-        return [cls("ridge"), cls("logistic", 0.01), cls("logistic", 0.1), cls("logistic", 1.0)]
+        return [
+            cls("ridge"),
+            *([cls("ridge", None, "mixed"), cls("ridge", None, "mixed", "learned")] if mixed else []),
+            cls("logistic", 0.01),
+            *([cls("ridge", None, "shallow")] if shallow else []),
+            cls("logistic", 0.1),
+            cls("logistic", 1.0),
+        ]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
-        """Ridge: one eigendecomposition. Logistic: some dozens of passes over the features."""
-        width = card.features * (1 + self.earlier)
+        """Ridge: one eigendecomposition. Logistic: some dozens of passes over the features. Weights: 20 steps."""
+        widths = {stage.name: stage.width for stage in card.stages}
+        width = sum(widths.get(name, card.features) for name in _outputs(card, self.layers))
         small, large = sorted((examples, width))
+        once = 0.05
+        if self.weights == "learned":
+            once += 20 * min(examples, bands.MOST) ** 3 * 2 * len(_outputs(card, self.layers)) / 2e10
+        if self.keep < 1:
+            once += 100 * min(examples, bands.MOST) * width * classes / 2e9
         if self.head == "ridge":
-            return 0.05 + 20 * small**2 * large / 2e10
-        return 0.05 + 40 * examples * width * classes * 4 / 2e10
+            return once + 20 * small**2 * large / 2e10
+        return once + 40 * examples * width * classes * 4 / 2e10
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
@@ -72,20 +100,57 @@ class Probe:
         seed: int,
         bench: Bench = PLAIN,
     ) -> Predictor:
-        """Features from the store, then the head."""
-        card = source.card
-        if not 0 <= self.earlier < max(1, len(card.stages)):
-            raise TrialError(f"{card.name} has no {self.earlier} stages before its last")
-        if card.modality == "text" and len(card.stages) > EARLIER:
-            # The next setting will want them, and in one pass they cost next to nothing.
-            bench.features(bench.body(source, _outputs(card, EARLIER)), view.examples.inputs, card.short)
-        body = bench.body(source, _outputs(card, self.earlier))
-        X = bench.features(body, view.examples.inputs, card.short)
+        """Features from the store, then the head; the predictor computes no stage, and keeps no column, without use."""
+        outputs = _outputs(source.card, self.layers)
+        if not outputs:
+            raise TrialError(f"{source.card.name} has no stages that a probe could take: use layers=deep")
+        if not 0 < self.keep <= 1:
+            raise TrialError(f"keep={self.keep:g}: a share of the features, above 0 and at most 1")
         y, classes = view.examples.labels, len(view.classes)
+        body = bench.body(source, outputs)
+        X = bench.features(body, view.examples.inputs, source.card.short)
+        importance = np.ones(body.width, dtype=np.float32)
+        if self.weights == "learned":
+            importance = np.repeat(bands.importances(X, y, classes, body.widths), body.widths).astype(np.float32)
+        if self.keep < 1:
+            importance *= _highest(bands.relevance(X, y, classes), self.keep)
+        columns = np.flatnonzero(importance)
+        if len(columns) == body.width and (importance == 1).all():
+            return Predictor(view.classes, body, self._head(X, y, classes))
+        head = self._head(X[:, columns], y, classes, importance[columns])
+        ends = np.cumsum([0, *body.widths])
+        used = [bool(((columns >= a) & (columns < b)).any()) for a, b in itertools.pairwise(ends)]
+        there = np.flatnonzero(np.repeat(used, body.widths))  # the columns of the stages that are computed
+        body = body.only(tuple(name for name, wanted in zip(outputs, used, strict=True) if wanted))
+        if len(columns) < body.width:
+            head = LinearHead(head.weight, head.bias, np.searchsorted(there, columns).astype(np.int64))
+        return Predictor(view.classes, body, head)
+
+    def _head(
+        self,
+        X: NDArray[np.float32],
+        y: NDArray[np.int64],
+        classes: int,
+        importance: NDArray[np.float32] | None = None,
+    ) -> LinearHead:
         if self.head == "ridge":
-            return Predictor(view.classes, body, linear.ridge(X, y, classes).as_logits(y))
-        return Predictor(view.classes, body, linear.logistic(X, y, classes, self.C or 1.0))
+            return linear.ridge(X, y, classes, importance).as_logits(y)
+        return linear.logistic(X, y, classes, self.C or 1.0, importance)
 
 
-def _outputs(card: SourceCard, earlier: int) -> tuple[str, ...]:
-    return (*(stage.name for stage in card.stages[-1 - earlier : -1]), POOLED)
+def _outputs(card: SourceCard, layers: Layers) -> tuple[str, ...]:
+    """What is computed, in the order of the columns; empty where the network has no such stages."""
+    if layers == "shallow":
+        return halfway(card.stages)
+    earlier = beside(card.stages, card.features) if layers == "mixed" else ()
+    return (*earlier, POOLED) if earlier or layers == "deep" else ()
+
+
+def _highest(relevance: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
+    """(D,) bool: the share with the highest relevance, of those that have any; all where none has."""
+    if not relevance.any():
+        return np.ones(len(relevance), dtype=bool)
+    count = max(1, math.floor(share * len(relevance)))
+    chosen = np.zeros(len(relevance), dtype=bool)
+    chosen[np.argsort(-relevance, kind="stable")[:count]] = True
+    return chosen & (relevance > 0)
