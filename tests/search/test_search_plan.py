@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,7 +51,7 @@ def make(costs, *, gradients=False, **changes):
     for (side, family), grid in costs.items():
         strategy = kind(family, side, gradients)
         rows += [Setting(card(f"on:{family}"), strategy(c, n), n) for n, c in enumerate(grid)]
-    options = {"examples": 100, "training": 100, "sealed": 50, "classes": 2, "label_value": True, **changes}
+    options = {"examples": 100, "training": 100, "sealed": 50, "classes": 2, "label_curve": True, **changes}
     return Plan("test", rows, **options)
 
 
@@ -115,9 +116,9 @@ def test_neither_side_is_ahead_and_no_trial_is_run_twice(rows, seed, failing):
             assert other not in [q.side for q in order[n:]]
     for r in results:
         seeds = [q.spec.seed for q in results if q.spec.setting == r.spec.setting and q.spec.phase == r.spec.phase]
-        assert len(seeds) <= (FOLDS if r.spec.phase == "search" else SEEDS if r.spec.phase == "final" else 2)
+        assert len(seeds) <= (FOLDS if r.spec.phase == "search" else SEEDS if r.spec.phase == "final" else SEEDS * 3)
     phases = [r.spec.phase for r in results]
-    assert phases == sorted(phases, key=["search", "final", "label value"].index)
+    assert phases == sorted(phases, key=["search", "final", "label curve"].index)
     finals = [r for r in results if r.spec.phase == "final"]
     both = all(any(r.side == side and r.status == "ok" for r in search(results)) for side in ("transfer", "baseline"))
     assert len(finals) == (2 * SEEDS if both else 0)
@@ -303,13 +304,27 @@ def test_what_was_not_tried_is_told():
     assert predicted > 400
 
 
-def test_labels_are_worth_a_quarter_and_a_half():
-    rows = {("transfer", "t"): [1.0], ("baseline", "b"): [1.0]}
-    results, _ = play(make(rows, training=80))
-    asked = [(r.spec.labels, r.side) for r in results if r.spec.phase == "label value"]
-    assert sorted(asked) == [(20, "baseline"), (20, "transfer"), (40, "baseline"), (40, "transfer")]
-    few, _ = play(make(rows, training=4))
-    assert not [r for r in few if r.spec.phase == "label value"]
+def test_the_label_curve_has_an_eighth_a_quarter_and_a_half_of_the_labels():
+    def asked(cost, **changes):
+        results, _ = play(make({("transfer", "t"): [cost], ("baseline", "b"): [1.0]}, **changes))
+        return Counter((r.side, r.spec.labels) for r in results if r.spec.phase == "label curve")
+
+    # What takes no time is drawn with every seed, the rest twice: half of a trial of 1 s takes 0.5 s, one of 4 s does not.
+    assert asked(4.0, training=80) == {
+        **{("transfer", n): 2 for n in (20, 40)},
+        ("transfer", 10): 5,
+        **{("baseline", n): SEEDS for n in (10, 20, 40)},
+    }
+    assert not asked(1.0, training=4)
+    assert set(asked(1.0, training=8)) == {(side, 4) for side in ("transfer", "baseline")}  # two of each class
+
+
+def test_the_label_curve_keeps_to_the_budget():
+    rows = {("transfer", "t"): [9.0], ("baseline", "b"): [9.0]}
+    results, spent = play(make(rows, training=80), budget=110)
+    assert [r for r in results if r.spec.phase == "final"]
+    assert spent <= 110
+    assert not [r for r in results if r.spec.phase == "label curve" and r.spec.labels == 40 and r.spec.seed > 0]
 
 
 def test_results_come_back_from_json():

@@ -144,7 +144,7 @@ def test_forty_examples_are_cross_fitted_and_the_model_learns_from_all_of_them(g
     found = go(positive(40, 0), trials=4, strategies=("spy",)).evidence
     assert (found.target.split, found.method) == ("cross-fit", "corrected resampled t-test")
     assert found.verdict == "helped"
-    assert (found.seeds, found.n_test, found.label_value) == (1, 40, [])
+    assert (found.seeds, found.n_test, found.label_curve) == (1, 40, None)
     assert any("judged anew in each fold" in warning for warning in found.warnings)
     assert max(len(view) for view in trained) == len(trained[-1]) == 40  # the last one, for shipping
     assert all(len(view) < 40 for view in trained[:-1])

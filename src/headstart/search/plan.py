@@ -7,7 +7,8 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far.
 2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
-4. *Label value*: both leaders again with a quarter and a half of the labels.
+4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with as many seeds where that
+   takes no time, and with two where it does. Each seed draws labels of its own.
 
 In 1 and 2 the side that has spent fewer seconds on tuning is next (features, which all trials share, are not tuning),
 or, when trials are counted, the one with fewer trials. So neither is ever ahead by more than one trial's cost while the
@@ -17,7 +18,7 @@ other has something left to try that fits.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, median
 from typing import Any
@@ -30,7 +31,8 @@ from headstart.trial import Phase, Result, Spec
 
 SIDES: tuple[Side, Side] = ("baseline", "transfer")
 SEEDS = 5
-SHARES = (0.25, 0.5)  # of the labels, for label value
+SHARES = (0.125, 0.25, 0.5)  # of the labels, for the label curve
+DRAWS = 2  # of labels, where a trial takes longer than nothing; one alone would not tell luck from labels
 PREPARING = 4.0  # seconds to load a network and compile it
 FREE = 0.5  # seconds that are not worth asking about
 ONCE = 1.0  # seconds of imports and the like in a first trial, which say nothing of how the others will scale
@@ -124,7 +126,7 @@ class Plan:
         trials: at most this many search trials; None: as many as time allows.
         seeds: final trials of each side.
         folds: validation folds there are (1 when the user gave a validation split).
-        label_value: whether to ask what fewer labels would have given.
+        label_curve: whether to ask what fewer labels would have given.
         rate: operations per second to count with before any were measured; None: see :class:`Speed`.
     """
 
@@ -140,13 +142,13 @@ class Plan:
         trials: int | None = None,
         seeds: int = SEEDS,
         folds: int = FOLDS,
-        label_value: bool = True,
+        label_curve: bool = True,
         rate: float | None = None,
     ) -> None:
         self.episode, self.settings = episode, list(settings)
         self.examples, self.training, self.sealed, self.classes = examples, training, sealed, classes
         self.fitted = examples if folds == 1 else round(examples * (folds - 1) / folds)  # by a search trial
-        self.trials, self.seeds, self.folds, self.label_value = trials, seeds, folds, label_value
+        self.trials, self.seeds, self.folds, self.label_curve = trials, seeds, folds, label_curve
         self.rate = rate
 
     def ask(
@@ -306,15 +308,28 @@ class Plan:
                 # What the dearer finalist has left does not matter to one that takes no time.
                 if spec.key not in done and (seed == 0 or predicted <= max(FREE, left - OVERHEAD / 2)):
                     return spec, predicted
-        if self.label_value:
-            for share in SHARES:
-                labels = max(2 * self.classes, round(share * self.training))
-                if labels >= self.training:
-                    continue
-                for leader in able.values():
-                    spec = leader.spec(self.episode, "label value", 0, labels)
+        return self._curve(results, able.values(), done, standings, speed, left) if self.label_curve else None
+
+    def _curve(
+        self,
+        results: Sequence[Result],
+        leaders: Iterable[Setting],
+        done: set[str],
+        standings: dict[str, Standing],
+        speed: Speed,
+        left: float,
+    ) -> tuple[Spec, float] | None:
+        """The next trial of the label curve."""
+        numbers = sorted({max(2 * self.classes, round(share * self.training)) for share in SHARES})
+        for seed in range(self.seeds):
+            for labels in numbers:
+                for leader in leaders:
+                    spec = leader.spec(self.episode, "label curve", seed, labels)
+                    if labels >= self.training or spec.key in done:
+                        continue
                     predicted = self._predict(leader, results, standings, speed, labels)
-                    if spec.key not in done and predicted <= left - OVERHEAD / 2:
+                    predicted += self._sealed_seconds(leader, results, speed)
+                    if predicted <= left - OVERHEAD / 2 and (seed < DRAWS or predicted <= FREE):
                         return spec, predicted
         return None
 

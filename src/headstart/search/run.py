@@ -270,7 +270,7 @@ class _Runner:
             trials=self.options.budget.trials,
             seeds=1 if cross else SEEDS,
             folds=FOLDS if view.validation is None else 1,
-            label_value=not cross,
+            label_curve=not cross,
             rate=self._rate(),
         )
 
