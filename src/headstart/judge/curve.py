@@ -131,7 +131,9 @@ def label_curve(
     for side, rows in measured.items():
         rows = sorted(rows, key=lambda row: row.labels)
         for row in rows:
-            score, low, high = score_interval(row.correct, labels, metric, confidence=confidence, seed=seed)
+            score, low, high = score_interval(
+                row.correct, labels, metric, confidence=confidence, resamples=resamples, seed=seed
+            )
             points.append(
                 CurvePoint(
                     labels=row.labels,
@@ -147,38 +149,57 @@ def label_curve(
     draws = _resampled(curves, labels, metric, resamples, seed)
     tail = 50 * (1 - confidence)
     percentiles = [tail, 100 - tail]
-    fits, laws, sentences = [], {}, []
+    found = LabelCurve(points=points)
+    laws: dict[Side, _Fitted] = {}
     for side, rows in curves.items():
-        found, why = _fitted(rows, draws[side], labels)
-        if found is None:
-            sentences.append(f"For {WORDS[side]} nothing can be foretold from fewer labels: {why}.")
-            continue
-        laws[side] = found
-        fits.append(_fit(side, rows, found, percentiles))
-    found = LabelCurve(points=points, fits=fits)
+        fitted, why = _fitted(rows, draws[side], labels)
+        if fitted is None:
+            found.notes.append(f"For {WORDS[side]} nothing can be foretold: {why}.")
+        else:
+            laws[side] = fitted
+            found.fits.append(_fit(side, rows, fitted, percentiles))
     full = max(row.labels for rows in curves.values() for row in rows)
     if len(curves) == 2:
-        end = {side: np.append(draws[side][0][-1], draws[side][1][:, -1]) for side in curves}  # the estimate first
-        behind: Side = "baseline" if end["transfer"][0] <= end["baseline"][0] else "transfer"
-        ahead = OTHER[behind]
-        lead = np.percentile(end[behind][1:] - end[ahead][1:], percentiles[0])
-        if lead > 0:
-            if behind in laws:
-                found.needed = _needed(behind, laws[behind], end[ahead], REACH * full, percentiles)
-                sentences.insert(0, _needed_words(found.needed, full, confidence))
-            if ahead in laws:
-                found.suffices = _needed(ahead, laws[ahead], end[behind], full, percentiles)
-                sentences += _suffices_words(found.suffices, curves[ahead][0].labels, full, confidence)
-        elif laws:
-            sentences.append(
-                f"With {_count(full)} labels the two cannot be told apart, so how many labels one would need to match "
-                "the other is not said."
-            )
+        _match(found, curves, draws, laws, percentiles, confidence)
     if shipped in laws:
         found.more = _more(shipped, laws[shipped], full, percentiles)
-        sentences.insert(1 if found.needed else 0, _more_words(found.more, confidence))
-    found.sentences = sentences
+        found.sentences.insert(1 if found.needed else 0, _more_words(found.more, confidence))
     return found
+
+
+def _match(
+    found: LabelCurve,
+    curves: Mapping[Side, Sequence[Measured]],
+    draws: Mapping[Side, Drawn],
+    laws: Mapping[Side, _Fitted],
+    percentiles: Sequence[float],
+    confidence: float,
+) -> None:
+    """Say with how many labels one side would match the other."""
+    end = {side: np.append(draws[side][0][-1], draws[side][1][:, -1]) for side in curves}  # the estimate first
+    behind: Side = "baseline" if end["transfer"][0] <= end["baseline"][0] else "transfer"
+    ahead, full = OTHER[behind], curves[behind][-1].labels
+    if np.percentile(end[behind][1:] - end[ahead][1:], percentiles[0]) <= 0:
+        found.notes.append(
+            f"With {_count(full)} labels the two cannot be told apart, so how many labels one would need to match the "
+            "other is not said."
+        )
+        return
+    if behind in laws:
+        found.needed = _needed(behind, laws[behind], end[ahead], REACH * full, percentiles)
+        found.sentences.append(_needed_words(found.needed, full, confidence))
+    fewest = curves[ahead][0]
+    lead = end[behind][1:] - draws[ahead][1][:, 0]
+    low, high = np.percentile(lead, percentiles)
+    if fewest.labels < full and len(fewest.correct) > 1 and low > 0:
+        found.sentences.append(
+            f"{WORDS[ahead].capitalize()} with {_count(fewest.labels)} labels is already better than {WORDS[behind]} "
+            f"with {_count(full)}: {100 * (end[behind][0] - draws[ahead][0][0]):+.1f} points "
+            f"({100 * confidence:g} % interval {100 * low:+.1f} to {100 * high:+.1f})."
+        )
+    elif ahead in laws:
+        found.suffices = _needed(ahead, laws[ahead], end[behind], full, percentiles)
+        found.sentences += _suffices_words(found.suffices, full, confidence)
 
 
 Drawn = tuple[Floats, Floats]
@@ -230,7 +251,7 @@ def _fitted(rows: Sequence[Measured], drawn: Drawn, labels: NDArray[np.integer])
     errors, resampled = drawn
     numbers = np.array([row.labels for row in rows], dtype=np.float64)
     if len(rows) < LEAST_POINTS:
-        return None, f"it was measured at {_count(len(rows))} numbers of labels, and a curve takes {LEAST_POINTS}"
+        return None, f"it was measured at fewer than {LEAST_POINTS} numbers of labels"
     if any(len(row.correct) == 1 for row in rows[:-1]):
         return None, "it was trained once for some number of labels, so the luck of that draw is not known"
     mistakes = float((~rows[-1].correct).sum(axis=1).mean())
@@ -323,16 +344,13 @@ def _needed_words(needed: LabelsNeeded, full: int, confidence: float) -> str:
     )
 
 
-def _suffices_words(found: LabelsNeeded, least: int, full: int, confidence: float) -> list[str]:
-    who, whom = WORDS[found.side].capitalize(), WORDS[OTHER[found.side]]
-    what = f"to do as well as {whom} with {_count(full)}"
+def _suffices_words(found: LabelsNeeded, full: int, confidence: float) -> list[str]:
     if found.labels is None or found.low is None or found.high is None:
         return []
-    if found.high <= least or found.labels < least:
-        return [f"{who} needs {'fewer than' if found.high <= least else 'about'} {_count(least)} labels {what}."]
     return [
-        f"{who} needs about {_count(_figures(found.labels))} labels {what} "
-        f"({100 * confidence:g} % interval {_count(_figures(max(found.low, 1)))} to {_count(_figures(found.high))})."
+        f"{WORDS[found.side].capitalize()} needs about {_count(_figures(found.labels))} labels to do as well as "
+        f"{WORDS[OTHER[found.side]]} with {_count(full)} ({100 * confidence:g} % interval "
+        f"{_count(_figures(found.low))} to {_count(_figures(found.high))})."
     ]
 
 

@@ -206,10 +206,13 @@ class LabelCurve(_Part):
         default=None, description="labels at which the worse side would match the better one; null where not fitted"
     )
     suffices: LabelsNeeded | None = Field(
-        default=None, description="labels at which the better side matches the worse one; null where not fitted"
+        default=None,
+        description="labels at which the better side matches the worse one; null where not fitted, and where the "
+        "fewest labels tried do",
     )
     more: MoreLabels | None = Field(default=None, description="null where the shipped side has no fit")
-    sentences: list[str] = Field(default=[], description="what can be said of it, and what cannot, and why")
+    sentences: list[str] = Field(default=[], description="what it says")
+    notes: list[str] = Field(default=[], description="what the data do not carry, and why")
 
 
 class ScoreRecord(_Part):

@@ -7,8 +7,8 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far.
 2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
-4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with as many seeds where that
-   takes no time, and with two where it does. Each seed draws labels of its own.
+4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
+   takes no time, and two where it does. Each seed draws labels of its own.
 
 In 1 and 2 the side that has spent fewer seconds on tuning is next (features, which all trials share, are not tuning),
 or, when trials are counted, the one with fewer trials. So neither is ever ahead by more than one trial's cost while the
@@ -32,7 +32,7 @@ from headstart.trial import Phase, Result, Spec
 SIDES: tuple[Side, Side] = ("baseline", "transfer")
 SEEDS = 5
 SHARES = (0.125, 0.25, 0.5)  # of the labels, for the label curve
-DRAWS = 2  # of labels, where a trial takes longer than nothing; one alone would not tell luck from labels
+DRAWS, FREE_DRAWS = 2, 3  # of labels; more where a trial takes no time; one would not tell luck from labels
 PREPARING = 4.0  # seconds to load a network and compile it
 FREE = 0.5  # seconds that are not worth asking about
 ONCE = 1.0  # seconds of imports and the like in a first trial, which say nothing of how the others will scale
@@ -321,7 +321,7 @@ class Plan:
     ) -> tuple[Spec, float] | None:
         """The next trial of the label curve."""
         numbers = sorted({max(2 * self.classes, round(share * self.training)) for share in SHARES})
-        for seed in range(self.seeds):
+        for seed in range(FREE_DRAWS):
             for labels in numbers:
                 for leader in leaders:
                     spec = leader.spec(self.episode, "label curve", seed, labels)
