@@ -26,6 +26,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "text": 12,
     "few_shot": 75,
     "zero_shot": 3,
+    "suggest": 2,
     "bad_input": 3,
     "peak_memory": 13,
     "scale": 25,
