@@ -133,4 +133,6 @@ def test_what_the_data_do_not_carry_is_said():
         "curve can be followed."
     )
     # 30 % with 50 labels against 46.5 % with 400: seen on the same examples, no curve is needed for it.
-    assert any(s.startswith("Transfer with 50 labels is already better than the baseline with 400: +16.5") for s in floor)
+    assert any(
+        s.startswith("Transfer with 50 labels is already better than the baseline with 400: +16.5") for s in floor
+    )

@@ -57,7 +57,9 @@ def suggest(
     for name, why in found.unreadable:
         console.print(f"  unreadable {name}: {why}", markup=False)
     if found.copies:
-        console.print(f"  left out  {counted(found.copies, one)}: a copy of another, or of a labelled one", markup=False)
+        console.print(
+            f"  left out  {counted(found.copies, one)}: a copy of another, or of a labelled one", markup=False
+        )
     if labelled is None:
         console.print(f"  note      --labelled TARGET leaves out {many} that were labelled already", markup=False)
     if not found.suggestions:

@@ -97,7 +97,9 @@ def fit_power_law(labels: Floats, errors: Floats, variances: Floats) -> PowerLaw
     loss = ((errors[..., None, :] - fitted) ** 2 @ weights) + 0.0
     best = np.argmin(loss, axis=-1)[..., None]
     return PowerLaw(
-        np.take_along_axis(scale, best, -1)[..., 0], EXPONENTS[best[..., 0]], np.take_along_axis(floor, best, -1)[..., 0]
+        np.take_along_axis(scale, best, -1)[..., 0],
+        EXPONENTS[best[..., 0]],
+        np.take_along_axis(floor, best, -1)[..., 0],
     )
 
 

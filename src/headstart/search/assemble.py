@@ -296,7 +296,9 @@ def _right(results: list[Result], truth: NDArray[np.int64]) -> NDArray[np.bool_]
 
 def _spare_score(results: list[Result], metric: str) -> float | None:
     """The mean score on the labelled examples that each result left out."""
-    held = [(r.spare_right, r.spare_labels) for r in results if r.spare_right is not None and r.spare_labels is not None]
+    held = [
+        (r.spare_right, r.spare_labels) for r in results if r.spare_right is not None and r.spare_labels is not None
+    ]
     return mean(mean_score(right[None], labels, metric) for right, labels in held) if held else None
 
 
