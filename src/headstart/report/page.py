@@ -58,6 +58,7 @@ def _environment() -> Environment:
         "memory": words.memory,
         "large": words.large,
         "md": escape_markdown,
+        "source": words.source,
     }
     environment.globals |= {"plural": words.plural, "interval": words.interval}
     return environment
@@ -163,6 +164,7 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
         "pairs": confused_pairs(evidence)[:PAIRS],
         "label_rows": label_rows(evidence),
         "curve": label_drawing(evidence),
+        "outcome": outcome(evidence),
         "showcase": showcase or Showcase(),
         "findings": findings(evidence.hygiene, evidence.warnings, evidence.target.modality),
         "class_counts": class_counts(evidence.hygiene),
@@ -279,6 +281,14 @@ def label_drawing(evidence: Evidence) -> CurveDrawing | None:
     scores = [v for point in curve.points for v in (point.low, point.high)]
     # A fitted curve may leave the picture; the points never do.
     return CurveDrawing.over(labels, scores, curve)
+
+
+def outcome(evidence: Evidence) -> list[tuple[str, float]]:
+    """What the scores had guessed: each source with the score of its best probe, the best first."""
+    if evidence.scores is None:
+        return []
+    found = sorted(evidence.scores.outcome.items(), key=lambda item: -item[1])
+    return [(words.source(name), score) for name, score in found]
 
 
 def cost_sentences(evidence: Evidence) -> list[str]:
