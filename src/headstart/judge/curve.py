@@ -324,7 +324,7 @@ def _round_down(n: int) -> int:
     >>> _round_down(244), _round_down(99), _round_down(5452)
     (200, 50, 5000)
     """
-    power = 10 ** (len(str(n)) - 1)
+    power = int(10 ** (len(str(n)) - 1))
     return max(step * power for step in (1, 2, 5) if step * power <= n)
 
 
