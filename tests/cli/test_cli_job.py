@@ -116,7 +116,7 @@ def _time(folder, said, file):
     phases = {name: phase["seconds"] for name, phase in found["phases"].items()}
     assert sum(phases.values()) + found["other"] == pytest.approx(found["seconds"], abs=1e-3)
     assert all(phases[name] > 0 for name in ("import", "read", "forward", "train", "judge", "save", "report"))
-    assert found["phases"]["train"]["count"] == 18
+    assert found["phases"]["train"]["count"] == 32
     assert {"python", "headstart"} <= found["versions"].keys()
     assert found["machine"]["cores"] >= 1
     assert found["command"].startswith("headstart fit ")
