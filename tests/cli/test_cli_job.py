@@ -72,7 +72,7 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
 
     again = headstart("fit", photos, "--out", folder, *QUICK)
     assert (again.code, timeless(again.out)) == (0, timeless(said.out))
-    assert "  resuming  18 trials in the ledger will not be repeated" in again.err
+    assert "  resuming  32 trials in the ledger will not be repeated" in again.err
 
     refused = headstart("fit", photos, "--out", folder, *QUICK, "--seed", 3)
     assert refused.code == 2
