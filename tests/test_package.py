@@ -40,6 +40,7 @@ def test_public_names():
         "open_run",
         "rank",
         "sources",
+        "suggest",
         "zero_shot",
     ]
     for name in headstart.__all__:

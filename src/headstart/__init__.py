@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 if TYPE_CHECKING:
-    from headstart.api import Run, check, fit, load, open_run, rank, sources, zero_shot
+    from headstart.api import Run, check, fit, load, open_run, rank, sources, suggest, zero_shot
     from headstart.errors import HeadstartError, InputError
     from headstart.judge.evidence import Evidence
     from headstart.predictor import Predictor
@@ -38,6 +38,7 @@ _WHERE = {
     "open_run": "headstart.api",
     "rank": "headstart.api",
     "sources": "headstart.api",
+    "suggest": "headstart.api",
     "zero_shot": "headstart.api",
 }
 
@@ -56,6 +57,7 @@ __all__ = [
     "open_run",
     "rank",
     "sources",
+    "suggest",
     "zero_shot",
 ]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What `import headstart` offers: fit, check, rank, sources, load, open_run."""
+"""What `import headstart` offers: fit, check, rank, suggest, zero_shot, sources, load, open_run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from headstart import files, profile
 from headstart.budget import Budget, parse_seconds
 from headstart.errors import OptionError, Problem, RunError
+from headstart.features.body import Progress
 from headstart.judge.evidence import Evidence
 from headstart.predictor import Predictor
 from headstart.predictor import load as load_predictor
@@ -24,6 +25,7 @@ from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
 from headstart.search import rank as ranking
 from headstart.search import run as search
+from headstart.search import suggest as suggesting
 from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
@@ -246,6 +248,40 @@ def rank(
     target = data if isinstance(data, Target) else load_target(data, **options)
     seed = int(options.get("seed", 0))
     return ranking.rank(target, tuple(sources), by=by, resamples=resamples, seed=seed, device=device, progress=progress)
+
+
+def suggest(
+    run: str | Path | Predictor,
+    pool: Any,
+    *,
+    count: int = 20,
+    labelled: Any = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> suggesting.Suggestions:
+    """Which unlabelled examples to label next: those the shipped model is unsure of, and that differ.
+
+    Args:
+        run: a run's directory, or a predictor.
+        pool: unlabelled inputs, as :meth:`Predictor.predict_proba` takes them.
+        count: how many to suggest, at most.
+        labelled: data as for :func:`fit`: neither its examples nor near copies of them are suggested. None: only
+            copies within the pool are left out.
+        seed: of the choice.
+        progress: called as `progress(done, total)`.
+
+    Raises:
+        InputError: there is no model, the pool or the labelled data cannot be read at all, or an option is wrong.
+    """
+    predictor = run if isinstance(run, Predictor) else load_predictor(run)
+    known = None
+    if labelled is not None:
+        target = labelled if isinstance(labelled, Target) else load_target(labelled)
+        known = target.everything.examples.inputs
+        if target.split != "cross-fit":
+            known = suggesting.joined(known, target.episodes[0].seal.inputs)
+    inputs = as_inputs(pool, predictor.body.modality)
+    return suggesting.suggest(predictor, inputs, count=count, labelled=known, seed=seed, progress=progress)
 
 
 def zero_shot(

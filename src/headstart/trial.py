@@ -25,7 +25,10 @@ from headstart.strategy import Bench, Side
 from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
-Phase = Literal["search", "final", "label value", "ship"]
+_ARRAYS = ("log_probabilities", "labels", "spare_right", "spare_labels")
+SPARE = 2_000  # left-out examples that validate a trial of the label curve, at most
+
+Phase = Literal["search", "final", "label curve", "ship"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Spec:
     Args:
         episode: which of the target's episodes it belongs to.
         phase: `search`: trained without the fold of its seed, predicts that fold; `final`: trained on everything that
-            may be trained on, predicts the sealed inputs; `label value`: as final, on fewer labels; `ship`: trained
+            may be trained on, predicts the sealed inputs; `label curve`: as final, on fewer labels; `ship`: trained
             on everything, predicts nothing.
         source: a source's name.
         strategy: a strategy's name.
@@ -87,6 +90,9 @@ class Result:
         status: `ok` or `failed`.
         log_probabilities: (N, C) float32 of the fold (search) or of the sealed inputs (final); None when it failed.
         labels: (N,) int64 of the fold; None in other phases, because sealed labels are judge's.
+        spare_right: label curve: (M,) bool, what is right among training examples that the fewer labels left out; None
+            in other phases, and where it would take many forward passes.
+        spare_labels: (M,) int64, of those.
         wall: seconds, as measured.
         saved: seconds of features that the store had and that would have been needed.
         cpu: CPU seconds of the process.
@@ -106,6 +112,8 @@ class Result:
     status: Literal["ok", "failed"]
     log_probabilities: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
+    spare_right: NDArray[np.bool_] | None = None
+    spare_labels: NDArray[np.int64] | None = None
     wall: float = 0.0
     saved: float = 0.0
     cpu: float = 0.0
@@ -132,13 +140,12 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` gives it back."""
-        arrays = {"log_probabilities": self.log_probabilities, "labels": self.labels}
-        return {**vars(self), "spec": self.spec.to_json(), **{k: encode(v) for k, v in arrays.items()}}
+        return {**vars(self), "spec": self.spec.to_json(), **{key: encode(getattr(self, key)) for key in _ARRAYS}}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Result:
         """The inverse of :meth:`to_json`."""
-        arrays = {key: decode(document[key]) for key in ("log_probabilities", "labels")}
+        arrays = {key: decode(document.get(key)) for key in _ARRAYS}
         return cls(**{**document, "spec": Spec(**document["spec"]), **arrays})
 
 
@@ -193,7 +200,9 @@ def execute(
                 labels: NDArray[np.int64] | None = held.labels
             else:
                 train, asked, labels = view.training(), sealed, None
+            spare = None
             if spec.labels is not None:
+                spare = train.rest(spec.labels, spec.seed, SPARE) if spec.phase == "label curve" else None
                 train = train.sample(spec.labels, spec.seed)
             with profile.phase("train"):
                 predictor = strategy(source, train, budget=budget, seed=spec.seed, bench=bench)
@@ -204,6 +213,13 @@ def execute(
                     vectors = bench.features(predictor.body, asked, source.card.short)
                     log_probabilities = predictor.log_probabilities(vectors)
                 elapsed = predicting.spent().wall + bench.tally.saved - before.saved
+            if spare is not None and (strategy.needs.gradients and predictor.body.frozen() is None):
+                spare = None
+            right = None
+            if spare is not None and len(spare):
+                with profile.phase("forward"):
+                    logs = predictor.log_probabilities(bench.features(predictor.body, spare.inputs, source.card.short))
+                right = logs.argmax(axis=1) == spare.labels
             if keep is not None:
                 with profile.phase("save"):
                     predictor.save(keep, predicting=False)  # what is shipped of it will have to
@@ -219,6 +235,8 @@ def execute(
         "ok",
         log_probabilities=log_probabilities,
         labels=labels,
+        spare_right=right,
+        spare_labels=spare.labels if spare is not None and right is not None else None,
         wall=spent.wall,
         saved=tally.saved,
         cpu=spent.cpu,

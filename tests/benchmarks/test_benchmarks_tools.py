@@ -18,7 +18,7 @@ pytestmark = pytest.mark.fast
 
 def test_a_process_is_watched_until_after_its_end(tmp_path):
     seen: list[tuple[float, bool]] = []
-    code = "import os; open('made', 'w').close(); print(os.environ['WORD'])"
+    code = "import os, time; open('made', 'w').close(); print(os.environ['WORD']); time.sleep(0.3)"
     ran = common.process(
         "-c", code, folder=tmp_path, limit=60, WORD="hello",
         watch=lambda seconds: seen.append((seconds, (tmp_path / "made").exists())),

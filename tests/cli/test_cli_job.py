@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import socket
 
 import pytest
@@ -56,7 +57,7 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
     assert "  target    120 images · 2 classes · 60 train / 60 test (given split)" in said.err
     assert "  sources   detail, scratch" in said.err
     # The five final trials of a route that trains no network make one line.
-    assert len(re.findall(r"^  (?:baseline|transfer)  ", said.err, re.M)) == 4 + 2 + 4
+    assert len(re.findall(r"^  (?:baseline|transfer)  ", said.err, re.M)) == 4 + 2 + 18
     assert len(re.findall(r"^  (?:baseline|transfer)  .* seeds 1 to 5 predicted the test ", said.err, re.M)) == 2
     assert re.search(r"^  side      route .* validation score .* time  process peak$", said.err, re.M)
     assert "verdict" not in said.err
@@ -71,7 +72,7 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
 
     again = headstart("fit", photos, "--out", folder, *QUICK)
     assert (again.code, timeless(again.out)) == (0, timeless(said.out))
-    assert "  resuming  18 trials in the ledger will not be repeated" in again.err
+    assert "  resuming  32 trials in the ledger will not be repeated" in again.err
 
     refused = headstart("fit", photos, "--out", folder, *QUICK, "--seed", 3)
     assert refused.code == 2
@@ -86,6 +87,7 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
     assert (folder / "evidence.json").read_bytes() == before
 
     _predict(headstart, folder, photos, tmp_path)
+    _suggest(headstart, folder, photos, tmp_path)
 
 
 def timeless(out):
@@ -97,7 +99,10 @@ def _time(folder, said, file):
     """Where the time went: one line after `shipped`, and the same in a file."""
     lines = said.out.splitlines()
     (number,) = (i for i, line in enumerate(lines) if line.startswith("  time "))
-    assert lines[number - 1].startswith("  shipped ")
+    assert lines[number - 1].startswith(
+        "  labels    Transfer with 8 labels is already better than the baseline with 60: +"
+    )
+    assert lines[number - 2].startswith("  shipped ")
     told = re.fullmatch(r"  time      (\d+\.\d) s: (.*)", lines[number])
     parts = dict(part.split(" ") for part in told[2].split(", "))
     # In a process that did much else before, `import` is the largest part; what is told adds up but for rounding.
@@ -111,7 +116,7 @@ def _time(folder, said, file):
     phases = {name: phase["seconds"] for name, phase in found["phases"].items()}
     assert sum(phases.values()) + found["other"] == pytest.approx(found["seconds"], abs=1e-3)
     assert all(phases[name] > 0 for name in ("import", "read", "forward", "train", "judge", "save", "report"))
-    assert found["phases"]["train"]["count"] == 18
+    assert found["phases"]["train"]["count"] == 32
     assert {"python", "headstart"} <= found["versions"].keys()
     assert found["machine"]["cores"] >= 1
     assert found["command"].startswith("headstart fit ")
@@ -173,6 +178,28 @@ def _predict(headstart, folder, photos, tmp_path):
     empty.mkdir()
     assert headstart("predict", folder, empty).code == 2
     assert headstart("predict", folder / "model", pictures[0]).code == 0
+
+
+def _suggest(headstart, folder, photos, tmp_path):
+    pool = tmp_path / "pool"
+    shutil.copytree(photos / "test", pool / "new")
+    for name in ("minus", "plus"):
+        first = min((pool / "new" / name).iterdir())
+        shutil.copy(first, pool / f"copy-{name}.png")
+    (pool / "bad.png").write_text("not a picture")
+    found = headstart("suggest", folder, pool, "--count", 5)
+    assert found.code == 0, found.err
+    answers = rows(found.out)
+    assert list(answers[0]) == ["rank", "input", "label", "probability", "why"]
+    assert [answer["rank"] for answer in answers] == ["1", "2", "3", "4", "5"]
+    assert len({answer["input"] for answer in answers}) == 5
+    assert answers[0]["label"] in answers[0]["why"]
+    assert "bad.png" in found.err
+    assert "left out  2 pictures: a copy of another" in found.err
+    # What was labelled is not asked for again.
+    known = headstart("suggest", folder, pool, "--labelled", photos)
+    assert (known.code, rows(known.out)) == (2, [])
+    assert "left out  62 pictures" in known.err
 
 
 def test_check(headstart, photos, picture, tmp_path):

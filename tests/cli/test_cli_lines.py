@@ -18,7 +18,7 @@ FINETUNE = Spec("test", "search", "bundled:efficientnet_lite0", "finetune", {})
 
 
 def result(spec, phase="final", seed=0, *, status="ok", wall=0.25, episode="test", error="", memory=500.0):
-    labels = 30 if phase == "label value" else None
+    labels = 30 if phase == "label curve" else None
     spec = Spec(episode, phase, spec.source, spec.strategy, spec.parameters, seed, labels)
     side = "baseline" if spec.source == "scratch" else "transfer"
     return Result(spec, side, status, wall=wall, memory_mb=memory, error=error)
@@ -39,7 +39,7 @@ def test_finals_of_routes_that_train_no_network_make_a_line_each(shown):
             listener.ended(result(CLASSICAL, seed=seed, wall=0.1, memory=400.0 + seed), None, 60.0)
             listener.ended(result(PROBE, seed=seed), None, 60.0)
         assert listener.lines() == []
-        listener.ended(result(PROBE, "label value"), None, 60.0)
+        listener.ended(result(PROBE, "label curve"), None, 60.0)
     assert listener.lines() == [
         "baseline classical seeds 1 to 5 predicted the test 0.5 s 404 MiB",
         "transfer probe on efficientnet_lite0 seeds 1 to 5 predicted the test 1.2 s 500 MiB",
@@ -97,7 +97,7 @@ def test_the_columns_of_all_kinds_of_lines_stand_below_their_words():
         listener.began(PROBE, 1.0, float("inf"))
         listener.ended(result(PROBE, "search"), (0.5, 0.4, 0.6), float("inf"))
         listener.ended(result(FINETUNE), None, float("inf"))
-        listener.ended(result(PROBE, "label value"), None, float("inf"))
+        listener.ended(result(PROBE, "label curve"), None, float("inf"))
         for seed in range(5):
             listener.ended(result(CLASSICAL, seed=seed), None, float("inf"))
     head, *lines = stream.getvalue().splitlines()

@@ -73,7 +73,7 @@ def test_killed_at_several_points_it_ends_with_the_same_evidence(photos, tmp_pat
     assert code == 0
     assert f"resuming  {before} trials" in err
     assert essence(json.loads((folder / "evidence.json").read_text())) == expected
-    assert len(keys(folder)) == len(set(keys(folder))) == 22
+    assert len(keys(folder)) == len(set(keys(folder))) == 36
     assert len(list(folder.glob("model/*"))) >= 2
     assert not [path for path in folder.rglob("*") if path.suffix in (".tmp", ".old")]
 

@@ -140,11 +140,43 @@ def make_helped() -> Evidence:
                     {"confidence": 0.98, "accuracy": 0.99, "count": 110},
                 ],
             },
-            "label_value": [
-                {"labels": labels, "side": side, "score": score, "low": score - 0.06, "high": min(1, score + 0.05)}
-                for labels, one, two in ((61, 0.921, 0.58), (122, 0.941, 0.63), (244, 0.954, 0.66))
-                for side, score in (("transfer", one), ("baseline", two))
-            ],
+            "label_curve": {
+                "points": [
+                    {
+                        "labels": labels,
+                        "side": side,
+                        "score": score,
+                        "low": score - 0.06,
+                        "high": min(1, score + 0.05),
+                        "seeds": 5,
+                        "validation_score": score - 0.01,
+                    }
+                    for labels, one, two in ((61, 0.921, 0.58), (122, 0.941, 0.63), (244, 0.954, 0.66))
+                    for side, score in (("transfer", one), ("baseline", two))
+                ],
+                "fits": [
+                    {
+                        "side": "baseline",
+                        "scale": 0.8,
+                        "exponent": 0.15,
+                        "exponent_low": 0.06,
+                        "exponent_high": 0.4,
+                        "floor": 0.0,
+                        "line": [
+                            {"labels": n, "score": 1 - 0.8 * n**-0.15, "low": 0.5, "high": 0.8} for n in (61, 200, 488)
+                        ],
+                    }
+                ],
+                "needed": {
+                    "side": "baseline",
+                    "score": 0.954,
+                    "labels": None,
+                    "low": 900,
+                    "high": None,
+                    "reach": 2440,
+                },
+                "sentences": ["The baseline would need more than 900 labels to match <b>all</b> of it."],
+            },
             "leaderboard": [
                 row("scratch", "majority", "baseline", 0.5, trials=1, seconds=0.01, memory_mb=410, half=0),
                 row(

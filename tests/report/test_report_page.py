@@ -15,8 +15,8 @@ from headstart.report.page import (
     comparisons,
     confused_pairs,
     findings,
-    label_sentences,
-    label_value,
+    label_drawing,
+    label_rows,
 )
 from headstart.target.hygiene import Hygiene
 
@@ -273,16 +273,23 @@ def test_a_lower_log_loss_is_the_better_one(hurt):
     assert better["Calibration error"] == "transfer"
 
 
-def test_the_label_curve_is_put_into_words(helped):
-    rows = label_value(helped)
+def test_the_label_curve_is_drawn(helped):
+    rows = label_rows(helped)
     assert [labels for labels, _ in rows] == [61, 122, 244]
     assert rows[-1][1]["baseline"].score == 0.66
-    first, *rest = [text.replace("\xa0", " ") for text in label_sentences(rows)]
-    assert first == "With 61 labels transfer already scored 92.1 %; the baseline scored 66.0 % with 244."
-    assert rest == [
-        "Going from 122 to 244 labels brought transfer +1.3 points.",
-        "Going from 122 to 244 labels brought the baseline +3.0 points.",
-    ]
+    drawing = label_drawing(helped)
+    assert drawing.ticks == (61, 122, 244)
+    assert 0 < drawing.x(61) < drawing.x(122) < drawing.x(244) < drawing.x(488) < drawing.WIDTH
+    # Logarithmic: doubling is the same step everywhere.
+    assert drawing.x(122) - drawing.x(61) == pytest.approx(drawing.x(488) - drawing.x(244), abs=0.2)
+    assert drawing.y(0.954) < drawing.y(0.66)
+    fit = helped.label_curve.fits[0]
+    assert len(drawing.line(fit).split()) == 3
+    assert len(drawing.band(fit).split()) == 6
+    page = html(helped)
+    assert page.count("<polyline") == 1
+    assert "more than 900 labels to match &lt;b&gt;all&lt;/b&gt;" in page
+    assert "| 122 | 94.1" in markdown(helped).replace("\xa0", " ")
 
 
 def test_findings_in_plain_words():

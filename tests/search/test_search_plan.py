@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,7 +51,7 @@ def make(costs, *, gradients=False, **changes):
     for (side, family), grid in costs.items():
         strategy = kind(family, side, gradients)
         rows += [Setting(card(f"on:{family}"), strategy(c, n), n) for n, c in enumerate(grid)]
-    options = {"examples": 100, "training": 100, "sealed": 50, "classes": 2, "label_value": True, **changes}
+    options = {"examples": 100, "training": 100, "sealed": 50, "classes": 2, "label_curve": True, **changes}
     return Plan(options.pop("episodes", ["test"]), rows, **options)
 
 
@@ -115,9 +116,9 @@ def test_neither_side_is_ahead_and_no_trial_is_run_twice(rows, seed, failing):
             assert other not in [q.side for q in order[n:]]
     for r in results:
         seeds = [q.spec.seed for q in results if q.spec.setting == r.spec.setting and q.spec.phase == r.spec.phase]
-        assert len(seeds) <= (FOLDS if r.spec.phase == "search" else SEEDS if r.spec.phase == "final" else 2)
+        assert len(seeds) <= (FOLDS if r.spec.phase == "search" else SEEDS if r.spec.phase == "final" else 9)
     phases = [r.spec.phase for r in results]
-    assert phases == sorted(phases, key=["search", "final", "label value"].index)
+    assert phases == sorted(phases, key=["search", "final", "label curve"].index)
     finals = [r for r in results if r.spec.phase == "final"]
     both = all(any(r.side == side and r.status == "ok" for r in search(results)) for side in ("transfer", "baseline"))
     assert len(finals) == (2 * SEEDS if both else 0)
@@ -305,7 +306,7 @@ def test_what_was_not_tried_is_told():
 
 def test_draws_are_searched_one_by_one_and_each_has_its_finals():
     draws = [f"draw{i + 1}" for i in range(8)]
-    few = {"examples": 60, "training": 10, "episodes": draws, "seeds": 8, "label_value": False}
+    few = {"examples": 60, "training": 10, "episodes": draws, "seeds": 8, "label_curve": False}
     results, _ = play(make({("baseline", "b"): [1.0], ("transfer", "t"): [1.0]}, **few), wall=lambda spec: 1.0)
     assert all(r.spec.episode == f"draw{r.spec.seed + 1}" for r in results)
     assert {r.spec.seed for r in search(results)} == set(range(5))
@@ -321,13 +322,27 @@ def test_draws_are_searched_one_by_one_and_each_has_its_finals():
     assert {r.spec.seed for r in late if r.spec.phase == "final" and r.side == "transfer"} == set(range(5))
 
 
-def test_labels_are_worth_a_quarter_and_a_half():
-    rows = {("transfer", "t"): [1.0], ("baseline", "b"): [1.0]}
-    results, _ = play(make(rows, training=80))
-    asked = [(r.spec.labels, r.side) for r in results if r.spec.phase == "label value"]
-    assert sorted(asked) == [(20, "baseline"), (20, "transfer"), (40, "baseline"), (40, "transfer")]
-    few, _ = play(make(rows, training=4))
-    assert not [r for r in few if r.spec.phase == "label value"]
+def test_the_label_curve_has_an_eighth_a_quarter_and_a_half_of_the_labels():
+    def asked(cost, **changes):
+        results, _ = play(make({("transfer", "t"): [cost], ("baseline", "b"): [1.0]}, **changes))
+        return Counter((r.side, r.spec.labels) for r in results if r.spec.phase == "label curve")
+
+    # What takes no time is drawn three times, the rest twice: half of a trial of 1 s takes 0.5 s, one of 4 s does not.
+    assert asked(4.0, training=80) == {
+        **{("transfer", n): 2 for n in (20, 40)},
+        ("transfer", 10): 3,
+        **{("baseline", n): 3 for n in (10, 20, 40)},
+    }
+    assert not asked(1.0, training=4)
+    assert set(asked(1.0, training=8)) == {(side, 4) for side in ("transfer", "baseline")}  # two of each class
+
+
+def test_the_label_curve_keeps_to_the_budget():
+    rows = {("transfer", "t"): [9.0], ("baseline", "b"): [9.0]}
+    results, spent = play(make(rows, training=80), budget=110)
+    assert [r for r in results if r.spec.phase == "final"]
+    assert spent <= 110
+    assert not [r for r in results if r.spec.phase == "label curve" and r.spec.labels == 40 and r.spec.seed > 0]
 
 
 def test_results_come_back_from_json():

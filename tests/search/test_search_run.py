@@ -75,7 +75,7 @@ def test_transfer_that_helps_is_shown_and_shipped(whole):
     assert found.transfer.score >= 0.97
     assert (found.seeds, found.n_test, found.partial) == (5, 160, False)
     assert found.method == "paired stratified bootstrap"
-    assert len(listener.of("began")) == len(listener.of("ended")) == found.cost.trials == 8 + 10 + 4
+    assert len(listener.of("began")) == len(listener.of("ended")) == found.cost.trials == 8 + 10 + 18
 
     # The ledger tells who opened the seal: each finalist once.
     opened = Ledger(folder).all("opened")
@@ -144,7 +144,7 @@ def test_forty_examples_are_cross_fitted_and_the_model_learns_from_all_of_them(g
     found = go(positive(40, 0), trials=4, strategies=("spy",)).evidence
     assert (found.target.split, found.method) == ("cross-fit", "corrected resampled t-test")
     assert found.verdict == "helped"
-    assert (found.seeds, found.n_test, found.label_value) == (1, 40, [])
+    assert (found.seeds, found.n_test, found.label_curve) == (1, 40, None)
     assert any("judged anew in each fold" in warning for warning in found.warnings)
     assert max(len(view) for view in trained) == len(trained[-1]) == 40  # the last one, for shipping
     assert all(len(view) < 40 for view in trained[:-1])
@@ -277,7 +277,7 @@ def test_a_given_validation_split_is_never_trained_on(monkeypatch, tmp_path):
     "points",
     [
         pytest.param([("ended", 3), ("ended", 12)], marks=pytest.mark.fast),
-        pytest.param([("began", 1), ("began", 9), ("ended", 22), ("judging", 1)], marks=pytest.mark.slow),
+        pytest.param([("began", 1), ("began", 9), ("ended", 36), ("judging", 1)], marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_and_ends_with_the_same_evidence(go, tmp_path, heard, essential, points, whole):
@@ -292,7 +292,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_evidence(go, tmp_path, hear
         go(positive(), folder=folder, listener=again)
         assert again.of("resumed") == ([len(done)] if done else [])
         assert not {spec.key for spec in again.of("began")} & set(done)
-        assert len(done) + len(again.of("began")) == 22
+        assert len(done) + len(again.of("began")) == 36
         assert essential(tmp_path / folder) == expected
         assert len(Ledger(tmp_path / folder).all("opened")) == 2
         assert load(tmp_path / folder).provenance["verdict"] == "helped"
@@ -305,7 +305,7 @@ def test_a_finished_run_is_not_done_again(go, copied, heard):
     again = heard()
     go(positive(), listener=again)
     assert again.of("began") == []
-    assert again.of("resumed") == [22]
+    assert again.of("resumed") == [36]
     assert [file.read_bytes() for file in kept] == before
 
 

@@ -46,7 +46,7 @@ def test_one_route_is_judged_over_all_draws(shoot, tmp_path, heard, monkeypatch)
     found = shoot(planted, listener=listener).evidence
     assert (found.verdict, found.method) == ("helped", "paired t-test over draws")
     assert 0.2 < found.gain.low < found.gain.estimate < found.gain.high < 0.5
-    assert (found.n_test, found.seeds, found.partial, found.label_value) == (160, 1, False, [])
+    assert (found.n_test, found.seeds, found.partial, found.label_curve) == (160, 1, False, None)
     shots = found.shots
     assert (shots.labels, shots.asked, shots.shared, shots.shipped_draw) == (SHOTS, DRAWS, 0.0, 1)
     assert [d.number for d in shots.draws] == [1, 2, 3, 4, 5, 6]

@@ -99,7 +99,7 @@ def run_listener(console: Console) -> Any:
                 return
             if score is not None:
                 shown = f"{100 * score[0]:5.1f} % ({100 * score[1]:.1f} to {100 * score[2]:.1f})"
-            elif result.spec.phase == "label value":
+            elif result.spec.phase == "label curve":
                 shown = f"with {result.spec.labels} labels"
             else:
                 shown = {"final": "predicted the sealed test", "ship": "trained for shipping"}[result.spec.phase]

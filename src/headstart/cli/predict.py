@@ -37,7 +37,7 @@ def predict(
 
     predictor = load(run)
     many = predictor.modality.many
-    chosen = _inputs(inputs, predictor.modality, input)
+    chosen = given_inputs(inputs, predictor.modality, input)
     if not len(chosen):
         raise OptionError(
             Problem(f"no {many} to predict", f"{predictor.modality.one} files, or folders that hold some")
@@ -85,7 +85,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def _inputs(given: list[str], modality: Any, column: str | None) -> Any:
+def given_inputs(given: list[str], modality: Any, column: str | None) -> Any:
     """What is to be predicted: files, folders of them, and for texts also tables, lines and texts themselves."""
     from headstart.target.inputs import StringInputs
     from headstart.target.table import TABLES

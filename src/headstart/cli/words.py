@@ -149,6 +149,8 @@ def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
         if evidence.examples_to_settle:
             line += f"; about {evidence.examples_to_settle:,} test examples would settle it"
         yield f"            {line}"
+    if evidence.label_curve is not None and evidence.label_curve.sentences:
+        yield f"  labels    {evidence.label_curve.sentences[0]}"
     yield _time_line(spent)
     skipped = [row for row in evidence.leaderboard if row.status == "skipped"]
     if nameless := [row for row in skipped if "--describe" in row.note]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = 1
+SCHEMA = 2
 
 Verdict = Literal["helped", "hurt", "undetermined"]
 Side = Literal["transfer", "baseline"]
@@ -155,14 +155,80 @@ class PrecisionCheck(_Part):
     high: float | None = Field(default=None, description="upper end of it")
 
 
-class LabelValue(_Part):
-    """What labels are worth: the finalist retrained on a part of the labels, on the same sealed test set."""
+class CurvePoint(_Part):
+    """One point of the label curve: a finalist trained on so many labels, on the same sealed test set."""
 
     labels: int = Field(description="labelled examples trained on")
     side: Side = Field(description="transfer or baseline")
-    score: float = Field(description="primary metric on the sealed test")
+    score: float = Field(description="primary metric on the sealed test, mean over seeds")
     low: float = Field(description="lower end of its interval")
     high: float = Field(description="upper end of its interval")
+    seeds: int = Field(description="trainings; below all labels each with a draw of its own")
+    validation_score: float | None = Field(
+        default=None,
+        description="primary metric on labelled examples it was not trained on, mean over seeds; with all labels on "
+        "the validation folds, where four fifths were trained on",
+    )
+
+
+class CurveLine(_Part):
+    """The fitted label curve at one number of labels."""
+
+    labels: int = Field(description="labelled examples")
+    score: float = Field(description="primary metric that the curve gives")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+
+
+class CurveFit(_Part):
+    """A power law fitted to one side's points: error = scale * labels ** -exponent + floor."""
+
+    side: Side = Field(description="transfer or baseline")
+    scale: float = Field(description="error with one label, above the floor")
+    exponent: float = Field(description="how fast the error falls, between 0.05 and 2")
+    exponent_low: float = Field(description="lower end of its interval")
+    exponent_high: float = Field(description="upper end of its interval")
+    floor: float = Field(description="error that no number of labels takes away")
+    line: list[CurveLine] = Field(description="the curve, to twice the labels there are")
+
+
+class LabelsNeeded(_Part):
+    """How many labels one side needs to score what the other scores with all labels."""
+
+    side: Side = Field(description="whose labels are counted")
+    score: float = Field(description="what is to be reached: the other side's score on the sealed test")
+    labels: int | None = Field(description="estimate; null beyond `reach`")
+    low: int | None = Field(description="lower end of its interval; null beyond `reach`")
+    high: int | None = Field(description="upper end of its interval; null beyond `reach`")
+    reach: int = Field(description="as far as the curve was followed")
+
+
+class MoreLabels(_Part):
+    """What more labels should give to the shipped side."""
+
+    side: Side = Field(description="transfer or baseline")
+    labels: int = Field(description="how many more")
+    gain: float = Field(description="in the primary metric")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+
+
+class LabelCurve(_Part):
+    """What labels are worth: both finalists at growing numbers of labels. It chooses nothing."""
+
+    points: list[CurvePoint] = Field(description="what was measured")
+    fits: list[CurveFit] = Field(default=[], description="of each side whose points carry one")
+    needed: LabelsNeeded | None = Field(
+        default=None, description="labels at which the worse side would match the better one; null where not fitted"
+    )
+    suffices: LabelsNeeded | None = Field(
+        default=None,
+        description="labels at which the better side matches the worse one; null where not fitted, and where the "
+        "fewest labels tried do",
+    )
+    more: MoreLabels | None = Field(default=None, description="null where the shipped side has no fit")
+    sentences: list[str] = Field(default=[], description="what it says")
+    notes: list[str] = Field(default=[], description="what the data do not carry, and why")
 
 
 class Draw(_Part):
@@ -251,8 +317,8 @@ class Evidence(_Part):
         default=[], description="rows: true class, columns: predicted, shipped model, mean count over seeds"
     )
     calibration: Calibration | None = None
-    label_value: list[LabelValue] = Field(
-        default=[], description="what a part of the labels would have given; empty when not measured"
+    label_curve: LabelCurve | None = Field(
+        default=None, description="what fewer labels would have given, and more should; null when not measured"
     )
     leaderboard: list[LeaderboardRow] = Field(
         default=[], description="all routes, best first, then those that were not tried"

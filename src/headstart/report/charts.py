@@ -7,8 +7,12 @@ paper and a phone, and its text never shrinks. This module does the arithmetic; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headstart.judge.evidence import CurveFit, LabelCurve
 
 _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
@@ -65,3 +69,40 @@ class Axis:
     def width(self, low: float, high: float) -> float:
         """How wide the stretch from `low` to `high` is, in per cent of the width."""
         return round(self.at(high) - self.at(low), 2)
+
+
+@dataclass(frozen=True)
+class CurveDrawing:
+    """The label curve as a picture: labels across on a logarithmic scale, scores upwards, in units of the view box."""
+
+    curve: LabelCurve
+    axis: Axis
+    least: float
+    most: float
+    ticks: tuple[int, ...]
+
+    WIDTH, HEIGHT = 520.0, 260.0
+
+    @classmethod
+    def over(cls, labels: Sequence[int], scores: Sequence[float], curve: LabelCurve) -> CurveDrawing:
+        """A picture with room for `scores` at `labels`."""
+        least, most = min(labels) / 1.1, max(labels) * 1.1
+        ticks = tuple(dict.fromkeys(point.labels for point in curve.points))
+        return cls(curve, Axis.over(scores, within=(0, 1)), least, most, tuple(sorted(ticks)))
+
+    def x(self, labels: float) -> float:
+        """How far to the right so many labels stand."""
+        return round(self.WIDTH * math.log(labels / self.least) / math.log(self.most / self.least), 1)
+
+    def y(self, score: float) -> float:
+        """How far down a score stands; one outside the scale stands at its end."""
+        return round(self.HEIGHT * (1 - self.axis.at(score) / 100), 1)
+
+    def line(self, fit: CurveFit) -> str:
+        """The fitted curve as the points of an SVG polyline."""
+        return " ".join(f"{self.x(at.labels)},{self.y(at.score)}" for at in fit.line)
+
+    def band(self, fit: CurveFit) -> str:
+        """Its interval as the points of an SVG polygon."""
+        around = [(at.labels, at.high) for at in fit.line] + [(at.labels, at.low) for at in reversed(fit.line)]
+        return " ".join(f"{self.x(labels)},{self.y(score)}" for labels, score in around)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from headstart.judge.evidence import ClassGain, Evidence, LabelValue, LeaderboardRow, PrecisionCheck, Route
+from headstart.judge.evidence import ClassGain, CurvePoint, Evidence, LeaderboardRow, PrecisionCheck, Route
 from headstart.report import words
-from headstart.report.charts import Axis
+from headstart.report.charts import Axis, CurveDrawing
 from headstart.report.showcase import Showcase
 from headstart.target.modality import MODALITIES
 
@@ -124,7 +124,6 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
     board += [item.test.score for item in shown if item.test is not None]
     scores = [value for _, route in finalists for value in (route.low, route.score, route.high)]
     harmed, helped = class_verdicts(evidence.per_class)
-    label_rows = label_value(evidence)
     draws = evidence.shots.draws if evidence.shots is not None else []
     gain = evidence.gain
     detectable = evidence.minimal_detectable_gain
@@ -170,13 +169,9 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
             + [value for _, route in finalists for value in (route.low, route.high) if draws],
             within=(0, 1),
         ),
-        "label_rows": label_rows,
+        "label_rows": label_rows(evidence),
+        "curve": label_drawing(evidence),
         "outcome": outcome(evidence),
-        "label_axis": Axis.over(
-            [value for _, sides in label_rows for item in sides.values() for value in (item.low, item.high)],
-            within=(0, 1),
-        ),
-        "label_sentences": label_sentences(label_rows),
         "showcase": showcase or Showcase(),
         "findings": findings(evidence.hygiene, evidence.warnings, evidence.target.modality),
         "class_counts": class_counts(evidence.hygiene),
@@ -276,12 +271,23 @@ def confused_pairs(evidence: Evidence) -> list[Confusion]:
     return sorted(pairs, key=lambda pair: (-pair.count, -pair.share, pair.truth, pair.predicted))
 
 
-def label_value(evidence: Evidence) -> list[tuple[int, dict[str, LabelValue]]]:
+def label_rows(evidence: Evidence) -> list[tuple[int, dict[str, CurvePoint]]]:
     """Numbers of labels in rising order, each with what both sides scored."""
-    rows: dict[int, dict[str, LabelValue]] = {}
-    for item in sorted(evidence.label_value, key=lambda item: item.labels):
+    rows: dict[int, dict[str, CurvePoint]] = {}
+    for item in sorted(evidence.label_curve.points if evidence.label_curve else (), key=lambda item: item.labels):
         rows.setdefault(item.labels, {})[item.side] = item
     return list(rows.items())
+
+
+def label_drawing(evidence: Evidence) -> CurveDrawing | None:
+    """The label curve of both sides as a picture; None where it was not measured."""
+    curve = evidence.label_curve
+    if curve is None:
+        return None
+    labels = [point.labels for point in curve.points] + [at.labels for fit in curve.fits for at in fit.line]
+    scores = [v for point in curve.points for v in (point.low, point.high)]
+    # A fitted curve may leave the picture; the points never do.
+    return CurveDrawing.over(labels, scores, curve)
 
 
 def outcome(evidence: Evidence) -> list[tuple[str, float]]:
@@ -290,34 +296,6 @@ def outcome(evidence: Evidence) -> list[tuple[str, float]]:
         return []
     found = sorted(evidence.scores.outcome.items(), key=lambda item: -item[1])
     return [(words.source(name), score) for name, score in found]
-
-
-def label_sentences(rows: Sequence[tuple[int, dict[str, LabelValue]]]) -> list[str]:
-    """What the label curve says: how few labels transfer needs to match the baseline, and what the last labels gave."""
-    sentences = []
-    transfer = [sides["transfer"] for _, sides in rows if "transfer" in sides]
-    baseline = [sides["baseline"] for _, sides in rows if "baseline" in sides]
-    if transfer and baseline:
-        goal = baseline[-1]
-        reached = next((item for item in transfer if item.score >= goal.score), None)
-        if reached is None:
-            sentences.append(
-                f"With no number of labels tried did transfer reach the {words.percent(goal.score)} that the baseline "
-                f"scored with {words.plural(goal.labels, 'label')}."
-            )
-        elif reached.labels < goal.labels:
-            sentences.append(
-                f"With {words.plural(reached.labels, 'label')} transfer already scored {words.percent(reached.score)}; "
-                f"the baseline scored {words.percent(goal.score)} with {words.count(goal.labels)}."
-            )
-    for name, curve in (("transfer", transfer), ("the baseline", baseline)):
-        if len(curve) >= 2:
-            before, last = curve[-2], curve[-1]
-            sentences.append(
-                f"Going from {words.count(before.labels)} to {words.plural(last.labels, 'label')} brought {name} "
-                f"{words.points(last.score - before.score)} points."
-            )
-    return sentences
 
 
 def cost_sentences(evidence: Evidence) -> list[str]:

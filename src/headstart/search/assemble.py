@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from headstart.errors import Problem, RunError
 from headstart.features.precision import F32
 from headstart.judge import Comparison, Round, compare, guard, metrics
+from headstart.judge.curve import Measured, label_curve
 from headstart.judge.evidence import (
     Calibration,
     Cost,
     Draw,
     Evidence,
-    LabelValue,
+    LabelCurve,
     LeaderboardRow,
     PrecisionCheck,
     ReliabilityBin,
@@ -213,7 +214,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         per_class=comparison.per_class,
         confusion=(comparison.confusion_transfer if shipped == "transfer" else comparison.confusion_baseline).tolist(),
         calibration=_calibration(verdict, shipped),
-        label_value=_label_value(ledger, verdict, metric),
+        label_curve=_label_curve(ledger, verdict, metric, shipped, start["seed"]),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
         shots=shots,
         scores=_scores(ledger, metric),
@@ -315,28 +316,39 @@ def _calibration(verdict: Judged, shipped: Side) -> Calibration:
     )
 
 
-def _label_value(ledger: Ledger, verdict: Judged, metric: str) -> list[LabelValue]:
-    """The finalists on fewer labels, on the same sealed examples; empty when cross-fitted, and for draws."""
+def _label_curve(ledger: Ledger, verdict: Judged, metric: str, shipped: Side, seed: int) -> LabelCurve | None:
+    """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, or not measured."""
     if len(verdict.rounds) != 1 or _drawn(ledger) is not None:
-        return []
+        return None
     pair, truth = verdict.episodes[0]
-    rows = [
-        (result.spec.labels or 0, result.side, [result])
-        for result in ledger.of(pair["transfer"].finals[0].spec.episode, "label value")
-        if result.status == "ok" and result.spec.setting == pair[result.side].finals[0].spec.setting
+    measured: dict[Side, list[Measured]] = {}
+    for side, finalist in pair.items():
+        spec = finalist.finals[0].spec
+        fewer: dict[int, list[Result]] = {}
+        for result in ledger.of(spec.episode, "label curve"):
+            if result.status == "ok" and result.spec.setting == spec.setting:
+                fewer.setdefault(result.spec.labels or 0, []).append(result)
+        measured[side] = [
+            Measured(labels, _right(results, truth), _spare_score(results, metric)) for labels, results in fewer.items()
+        ]
+        validation = mean(validation_score(r, metric) for r in finalist.search)
+        measured[side].append(Measured(verdict.rounds[0].n_train, _right(finalist.finals, truth), validation))
+    if all(len(rows) == 1 for rows in measured.values()):
+        return None
+    return label_curve(measured, truth, metric, shipped, seed=seed)
+
+
+def _right(results: list[Result], truth: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(S, N) bool: which result is right on which sealed example."""
+    return np.stack([r.log_probabilities.argmax(axis=1) == truth for r in results if r.log_probabilities is not None])
+
+
+def _spare_score(results: list[Result], metric: str) -> float | None:
+    """The mean score on the labelled examples that each result left out."""
+    held = [
+        (r.spare_right, r.spare_labels) for r in results if r.spare_right is not None and r.spare_labels is not None
     ]
-    if not rows:
-        return []
-    full = verdict.rounds[0].n_train
-    rows += [(full, side, finalist.finals) for side, finalist in pair.items()]
-    values = []
-    for labels, side, results in sorted(rows, key=lambda row: (row[1], row[0])):
-        right = np.stack(
-            [r.log_probabilities.argmax(axis=1) == truth for r in results if r.log_probabilities is not None]
-        )
-        score, low, high = score_interval(right, truth, metric)
-        values.append(LabelValue(labels=labels, side=side, score=score, low=low, high=high))
-    return values
+    return mean(mean_score(right[None], labels, metric) for right, labels in held) if held else None
 
 
 def probed(ledger: Ledger, episode: str, metric: str) -> dict[str, float]:

@@ -7,7 +7,8 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far.
 2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
-4. *Label value*: both leaders again with a quarter and a half of the labels.
+4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
+   takes no time, and two where it does. Each seed draws labels of its own.
 
 Few-shot draws are one plan together: draws stand where folds and seeds stand above. A search trial learns from one draw
 and is validated on the labels that no draw learns from, and both leaders are trained once on each draw.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, median
 from typing import Any
@@ -35,7 +36,8 @@ from headstart.trial import Phase, Result, Spec
 SIDES: tuple[Side, Side] = ("baseline", "transfer")
 SEEDS = 5
 PROVING = 3  # final trials of each side that are kept room for; of few-shot draws, all of them
-SHARES = (0.25, 0.5)  # of the labels, for label value
+SHARES = (0.125, 0.25, 0.5)  # of the labels, for the label curve
+DRAWS, FREE_DRAWS = 2, 3  # of labels; more where a trial takes no time; one would not tell luck from labels
 PREPARING = 4.0  # seconds to load a network and compile it
 FREE = 0.5  # seconds that are not worth asking about
 ONCE = 1.0  # seconds of imports and the like in a first trial, which say nothing of how the others will scale
@@ -129,7 +131,7 @@ class Plan:
         trials: at most this many search trials; None: as many as time allows.
         seeds: final trials of each side.
         folds: validation folds there are (1 when the user gave a validation split).
-        label_value: whether to ask what fewer labels would have given.
+        label_curve: whether to ask what fewer labels would have given.
         rate: operations per second to count with before any were measured; None: see :class:`Speed`.
     """
 
@@ -145,7 +147,7 @@ class Plan:
         trials: int | None = None,
         seeds: int = SEEDS,
         folds: int = FOLDS,
-        label_value: bool = True,
+        label_curve: bool = True,
         rate: float | None = None,
     ) -> None:
         self.episodes, self.settings = tuple(episodes), list(settings)
@@ -153,7 +155,7 @@ class Plan:
         given = training < examples  # some are for validation alone
         self.fitted = training if given else round(examples * (folds - 1) / folds)  # by a search trial
         self.held = examples - self.fitted  # what it is validated on
-        self.trials, self.seeds, self.folds, self.label_value = trials, seeds, folds, label_value
+        self.trials, self.seeds, self.folds, self.label_curve = trials, seeds, folds, label_curve
         self.rate = rate
 
     def ask(
@@ -328,15 +330,28 @@ class Plan:
                 # What the dearer finalist has left does not matter to one that takes no time.
                 if spec.key not in done and (seed < self._least or predicted <= max(FREE, left - OVERHEAD / 2)):
                     return spec, predicted
-        if self.label_value:
-            for share in SHARES:
-                labels = max(2 * self.classes, round(share * self.training))
-                if labels >= self.training:
-                    continue
-                for leader in able.values():
-                    spec = self._spec(leader, "label value", 0, labels)
+        return self._curve(results, able.values(), done, standings, speed, left) if self.label_curve else None
+
+    def _curve(
+        self,
+        results: Sequence[Result],
+        leaders: Iterable[Setting],
+        done: set[str],
+        standings: dict[str, Standing],
+        speed: Speed,
+        left: float,
+    ) -> tuple[Spec, float] | None:
+        """The next trial of the label curve."""
+        numbers = sorted({max(2 * self.classes, round(share * self.training)) for share in SHARES})
+        for seed in range(FREE_DRAWS):
+            for labels in numbers:
+                for leader in leaders:
+                    spec = self._spec(leader, "label curve", seed, labels)
+                    if labels >= self.training or spec.key in done:
+                        continue
                     predicted = self._predict(leader, results, standings, speed, labels)
-                    if spec.key not in done and predicted <= left - OVERHEAD / 2:
+                    predicted += self._sealed_seconds(leader, results, speed)
+                    if predicted <= left - OVERHEAD / 2 and (seed < DRAWS or predicted <= FREE):
                         return spec, predicted
         return None
 

@@ -279,7 +279,7 @@ class _Runner:
             trials=self.options.budget.trials,
             seeds=seeds,
             folds=folds,
-            label_value=alone,
+            label_curve=alone,
             rate=self._rate(),
         )
 

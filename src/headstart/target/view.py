@@ -107,3 +107,13 @@ class TrainView:
     def sample(self, size: int, seed: int) -> TrainView:
         """A stratified sample of `size` of the labelled examples (all of them where `size` is larger)."""
         return self if size >= len(self) else self.take(stratified_sample(self.examples.labels, size, seed=seed))
+
+    def rest(self, size: int, seed: int, most: int) -> Examples:
+        """What :meth:`sample` leaves out, `most` of it at most, without examples of groups that it has."""
+        chosen = stratified_sample(self.examples.labels, size, seed=seed)
+        out = np.setdiff1d(np.arange(len(self)), chosen)
+        if self.examples.groups is not None:
+            out = out[~np.isin(self.examples.groups[out], self.examples.groups[chosen])]
+        if len(out) > most:
+            out = np.sort(np.random.default_rng(seed).permutation(out)[:most])
+        return self.examples.take(out)
