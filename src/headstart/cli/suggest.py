@@ -38,8 +38,7 @@ def suggest(
     from headstart.predictor import load
 
     predictor = load(run)
-    console = stderr_console()
-    with Line(console) as listener:
+    with Line(stderr_console()) as listener:
         found = api.suggest(
             run,
             given_inputs(pool, predictor.modality, input),
@@ -55,12 +54,10 @@ def suggest(
         writer.writerow([row.rank, row.name, row.label, f"{row.probability:.6f}", row.why])
     one, many = predictor.modality.one, predictor.modality.many
     for name, why in found.unreadable:
-        console.print(f"  unreadable {name}: {why}", markup=False)
+        listener.say(f"  unreadable {name}: {why}")
     if found.copies:
-        console.print(
-            f"  left out  {counted(found.copies, one)}: a copy of another, or of a labelled one", markup=False
-        )
+        listener.say(f"  left out  {counted(found.copies, one)}: a copy of another, or of a labelled one")
     if labelled is None:
-        console.print(f"  note      --labelled TARGET leaves out {many} that were labelled already", markup=False)
+        listener.say(f"  note      --labelled TARGET leaves out {many} that were labelled already")
     if not found.suggestions:
         raise typer.Exit(2)
