@@ -1,0 +1,129 @@
+"""What the shallow ways of domain adaptation share: features of both domains, and heads that fit on raw features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.budget import Budget
+from headstart.errors import TrialError
+from headstart.features import body_of
+from headstart.predictor import LinearHead, Predictor
+from headstart.score.ridge import standardise
+from headstart.source.card import Source, SourceCard
+from headstart.strategy import linear
+from headstart.strategy.contract import PLAIN, Bench, Needs, Side
+from headstart.target.view import TrainView
+
+Floats = NDArray[np.float64]
+Features = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+class Shallow(ABC):
+    """Domain adaptation on frozen features: a pure function of both domains' features, and a head on raw ones.
+
+    The view's labelled examples are the source domain's; its unlabelled ones are the target domain's. The feature
+    network is the Source, as for a probe.
+    """
+
+    name: ClassVar[str]
+    side: ClassVar[Side] = "transfer"
+    needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"), unlabelled=True)
+
+    @abstractmethod
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """The classifier of raw target features.
+
+        Args:
+            Xs: (N, D) of the source domain.
+            ys: (N,) its labels.
+            Xt: (M, D) of the target domain.
+            classes: C.
+            seed: of everything random.
+        """
+
+    def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
+        """Some decompositions of the width of the features."""
+        return 0.1 + 40.0 * card.features**3 / 2e10
+
+    def frozen(self, card: SourceCard) -> float:
+        """One pass."""
+        return card.flops
+
+    def __call__(
+        self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = PLAIN
+    ) -> Predictor:
+        """Features of both domains from the store, then the head."""
+        from threadpoolctl import threadpool_limits
+
+        if self.needs.unlabelled and not view.unlabelled:
+            raise TrialError(f"{self.name} needs unlabelled examples of the target domain")
+        body = body_of(source, bench.device)
+        Xs = bench.features(body, view.examples.inputs, source.card.short)
+        Xt = bench.features(body, view.unlabelled, source.card.short) if view.unlabelled is not None else Xs[:0]
+        with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
+            head = self.head(Xs, view.examples.labels, Xt, len(view.classes), seed)
+        return Predictor(view.classes, body, head)
+
+
+def each_standardised(Xs: Features, Xt: Features) -> tuple[Floats, Floats, Features, Features]:
+    """Both domains, each standardised by its own moments; then the target's mean and scale."""
+    mean, scale = standardise(Xs)
+    of_target, by_target = standardise(Xt)
+    return (
+        ((Xs - mean) / scale).astype(np.float64),
+        ((Xt - of_target) / by_target).astype(np.float64),
+        of_target,
+        by_target,
+    )
+
+
+def on_raw(head: LinearHead, mean: Features, scale: Features, onto: Floats | None = None) -> LinearHead:
+    """A head on ((x - mean) / scale) @ onto, as one on x."""
+    weight = head.weight.astype(np.float64) if onto is None else head.weight.astype(np.float64) @ onto.T
+    weight = weight / scale
+    return LinearHead(weight.astype(np.float32), (head.bias - weight @ mean).astype(np.float32))
+
+
+def classifier(Z: NDArray[np.floating], y: Labels, classes: int) -> LinearHead:
+    """Ridge classifier whose scores are likely as logits; see :func:`headstart.strategy.linear.ridge`."""
+    return linear.ridge(Z.astype(np.float32), y, classes).as_logits(y)
+
+
+def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """Ridge regression of soft targets with weights: (C, D) and (C,).
+
+    Args:
+        Z: (N, D), about standardised.
+        Y: (N, C) between -1 and 1.
+        weights: (N,) of mean 1.
+        penalty: lambda, in units of examples.
+    """
+    Z = np.asarray(Z, dtype=np.float64)
+    share = weights / weights.sum()
+    mean, offset = share @ Z, share @ Y
+    root = np.sqrt(weights)[:, None]
+    R, T = root * (Z - mean), root * (Y - offset)
+    if len(Z) <= Z.shape[1]:
+        coefficients = R.T @ np.linalg.solve(R @ R.T + penalty * np.eye(len(Z)), T)
+    else:
+        coefficients = np.linalg.solve(R.T @ R + penalty * np.eye(Z.shape[1]), R.T @ T)
+    return coefficients.T, offset - mean @ coefficients
+
+
+def weighted_head(Z: NDArray[np.floating], Y: Floats, weights: Floats, reference: linear.Ridge, y: Labels) -> LinearHead:
+    """:func:`weighted` with the penalty and the scale of logits of a ridge classifier `reference` fitted on labels y."""
+    from headstart.predictor.calibration import fit_temperature
+
+    W, b = weighted(Z, Y, weights, reference.penalty)
+    scale = 1.0 / fit_temperature(reference.left_out, y)
+    return LinearHead((scale * W).astype(np.float32), (scale * b).astype(np.float32))
+
+
+def one_hot(y: Labels, classes: int) -> Floats:
+    """(N, C) of -1 and +1."""
+    return np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
