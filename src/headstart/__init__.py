@@ -16,11 +16,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 if TYPE_CHECKING:
-    from headstart.api import Run, check, fit, load, open_run, rank, sources, zero_shot
+    from headstart.api import Run, check, fit, load, open_run, rank, shift, sources, zero_shot
     from headstart.errors import HeadstartError, InputError
     from headstart.judge.evidence import Evidence
     from headstart.predictor import Predictor
     from headstart.search.rank import Ranking
+    from headstart.search.shift import Shift
     from headstart.target import Target, load_target
 
 _WHERE = {
@@ -30,6 +31,7 @@ _WHERE = {
     "Predictor": "headstart.predictor",
     "Ranking": "headstart.search.rank",
     "Run": "headstart.api",
+    "Shift": "headstart.search.shift",
     "Target": "headstart.target",
     "check": "headstart.api",
     "fit": "headstart.api",
@@ -37,6 +39,7 @@ _WHERE = {
     "load_target": "headstart.target",
     "open_run": "headstart.api",
     "rank": "headstart.api",
+    "shift": "headstart.api",
     "sources": "headstart.api",
     "zero_shot": "headstart.api",
 }
@@ -48,6 +51,7 @@ __all__ = [
     "Predictor",
     "Ranking",
     "Run",
+    "Shift",
     "Target",
     "check",
     "fit",
@@ -55,6 +59,7 @@ __all__ = [
     "load_target",
     "open_run",
     "rank",
+    "shift",
     "sources",
     "zero_shot",
 ]

@@ -1,4 +1,4 @@
-"""What `import headstart` offers: fit, check, rank, sources, load, open_run."""
+"""What `import headstart` offers: fit, check, rank, shift, sources, load, open_run."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
 from headstart.search import rank as ranking
 from headstart.search import run as search
+from headstart.search import shift as moved
 from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
@@ -34,6 +35,7 @@ from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.target import Hygiene, Target, load_target
 from headstart.target.describe import describe as describe_classes
 from headstart.target.describe import read_descriptions
+from headstart.target.domain import Domain, load_domain
 from headstart.target.embedded import OPENMOJI_ATTRIBUTION
 from headstart.target.inputs import Inputs, TextInputs, as_inputs, pictures_in
 from headstart.target.view import Examples, TrainView
@@ -233,6 +235,44 @@ def rank(
     target = data if isinstance(data, Target) else load_target(data, **options)
     seed = int(options.get("seed", 0))
     return ranking.rank(target, tuple(sources), by=by, resamples=resamples, seed=seed, device=device, progress=progress)
+
+
+def shift(
+    source_domain: Any,
+    target_domain: Any,
+    *,
+    source: str = "",
+    label: str | None = None,
+    input: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: ranking.Progress | None = None,
+) -> moved.Shift:
+    """Find out what moved between two domains: P(X), P(Y), or, where the target has labels, P(Y given X).
+
+    It is a diagnosis of the data, on frozen features of one pretrained source; nothing is adapted.
+
+    Args:
+        source_domain: as `data` of :func:`fit`, or without labels; see :func:`headstart.target.domain.load_domain`.
+        target_domain: likewise.
+        source: name of the pretrained source; "": the first bundled one.
+        label: label column of tables; None: guessed.
+        input: picture or text column of tables; None: guessed.
+        seed: of everything random.
+        device: `cpu`, or a torch device such as `cuda`.
+        progress: called as `progress(words, done, total)`.
+
+    Raises:
+        InputError: a domain cannot be read, or the two cannot be compared.
+    """
+    if source:
+        cards_of([source])
+    _check_device(device)
+    domains = [
+        data if isinstance(data, Domain) else load_domain(data, label=label, input=input)
+        for data in (source_domain, target_domain)
+    ]
+    return moved.shift(*domains, features=source, seed=seed, device=device, progress=progress)
 
 
 def zero_shot(

@@ -9,12 +9,21 @@ import warnings
 
 import typer
 
-from headstart.cli import cache, check, demo, fit, predict, rank, report, sources
+from headstart.cli import cache, check, demo, fit, predict, rank, report, shift, sources
 from headstart.cli.app import app
 from headstart.errors import HeadstartError, InputError
 
 # The help lists them in this order.
-for _command in (fit.fit, predict.predict, report.report, check.check, rank.rank, sources.sources, demo.demo):
+for _command in (
+    fit.fit,
+    predict.predict,
+    report.report,
+    check.check,
+    rank.rank,
+    shift.shift,
+    sources.sources,
+    demo.demo,
+):
     app.command()(_command)
 app.add_typer(cache.app, name="cache")
 

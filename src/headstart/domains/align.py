@@ -89,25 +89,47 @@ def mean_gaps(Xs: Floats, Xt: Floats, ys: Labels | None = None, yt: Labels | Non
     return np.stack(rows)
 
 
-def tca(
-    Xs: Floats, Xt: Floats, *, width: int = 30, mu: float = 1.0, ys: Labels | None = None, yt: Labels | None = None
-) -> Maps:
-    """Transfer component analysis (Pan et al. 2011) with a linear kernel; with labels JDA's step (Long et al. 2013).
+@dataclass(frozen=True)
+class Reduced:
+    """Both domains on the principal components of their union, scaled to a mean length of 1.
 
-    min tr(W'X'M X W) + mu tr(W'W) subject to W'X'H X W = I: the generalised eigenvectors of the smallest values.
+    Args:
+        axes: (D, r), with the scale in it.
+        source: (N, r).
+        target: (M, r).
     """
-    from scipy.linalg import eigh
 
+    axes: Floats
+    source: Floats
+    target: Floats
+
+
+def reduced(Xs: Floats, Xt: Floats) -> Reduced:
+    """What TCA and JDA start from, however many rounds they take."""
     X = np.concatenate([Xs, Xt])
     axes = directions(X, WIDEST)
     Z = (X - X.mean(axis=0)) @ axes
-    scale = np.sqrt((Z**2).sum(axis=1).mean())
-    Z = Z / max(float(scale), 1e-12)
-    gaps = mean_gaps(Z[: len(Xs)], Z[len(Xs) :], ys, yt)
+    scale = max(float(np.sqrt((Z**2).sum(axis=1).mean())), 1e-12)
+    return Reduced(axes / scale, Z[: len(Xs)] / scale, Z[len(Xs) :] / scale)
+
+
+def tca(
+    start: Reduced, *, width: int = 30, mu: float = 1.0, ys: Labels | None = None, yt: Labels | None = None
+) -> Floats:
+    """Transfer component analysis (Pan et al. 2011) with a linear kernel; with labels JDA's step (Long et al. 2013).
+
+    min tr(W'X'M X W) + mu tr(W'W) subject to W'X'H X W = I: the generalised eigenvectors of the smallest values.
+
+    Returns:
+        (D, d), one map for both domains.
+    """
+    from scipy.linalg import eigh
+
+    Z = np.concatenate([start.source, start.target])
+    gaps = mean_gaps(start.source, start.target, ys, yt)
     distance = len(Z) * gaps.T @ gaps / len(gaps) + mu * np.eye(Z.shape[1])
-    spread = Z.T @ Z - len(Z) * np.outer(Z.mean(axis=0), Z.mean(axis=0))
-    # The largest of the inverse problem are the smallest of this one; `distance` is the well-conditioned side.
+    centred = Z - Z.mean(axis=0)
     d = min(width, Z.shape[1])
-    _, W = eigh(spread, distance, subset_by_index=[Z.shape[1] - d, Z.shape[1] - 1])
-    W = axes @ W[:, ::-1] / max(float(scale), 1e-12)
-    return Maps(W, W)
+    # The largest of the inverse problem are the smallest of this one; `distance` is the well-conditioned side.
+    _, W = eigh(centred.T @ centred, distance, subset_by_index=[Z.shape[1] - d, Z.shape[1] - 1])
+    return np.asarray(start.axes @ W[:, ::-1])

@@ -157,6 +157,8 @@ def predictions_differ(held: NDArray[np.floating], asked: NDArray[np.floating]) 
 
 def shifted(log_probabilities: NDArray[np.floating], old: Floats, new: Floats) -> Floats:
     """Log-probabilities (N, C) under shares `new` where they were fitted under `old`: both (C,)."""
-    moved = np.asarray(log_probabilities, dtype=np.float64) + np.log(np.maximum(new, 1e-4)) - np.log(np.maximum(old, 1e-4))
+    moved = (
+        np.asarray(log_probabilities, dtype=np.float64) + np.log(np.maximum(new, 1e-4)) - np.log(np.maximum(old, 1e-4))
+    )
     out: Floats = moved - np.logaddexp.reduce(moved, axis=1, keepdims=True)
     return out

@@ -41,9 +41,7 @@ def sinkhorn(cost: Floats, epsilon: float, *, rounds: int = 200, tolerance: floa
     return coupling
 
 
-def class_transport(
-    cost: Floats, ys: Labels, epsilon: float, *, strength: float = 0.1, rounds: int = 5
-) -> Floats:
+def class_transport(cost: Floats, ys: Labels, epsilon: float, *, strength: float = 0.1, rounds: int = 5) -> Floats:
     """Transport in which a target example receives mass of one class (Courty et al. 2017, section 4.2).
 
     The concave group term sum_j sum_c (sum_{i in c} G_ij)^(1/2) is majorised by its tangent, round by round.

@@ -62,7 +62,9 @@ def classifier_test(A: Features, B: Features, *, permutations: int = PERMUTATION
     """
     n, m = len(A), len(B)
     if min(n, m) < FOLDS or A.shape[1] != B.shape[1]:
-        raise ValueError(f"two samples of one width and at least {FOLDS} rows are needed, found {A.shape} and {B.shape}")
+        raise ValueError(
+            f"two samples of one width and at least {FOLDS} rows are needed, found {A.shape} and {B.shape}"
+        )
     rng = np.random.default_rng(seed)
     H = _hat(np.concatenate([A, B]))
     domain = np.repeat([-1.0, 1.0], [n, m])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from headstart import source as sources
 from headstart.domains import labels as label_shift
@@ -38,6 +39,7 @@ FEWEST = 20
 """With fewer examples of a domain there is nothing to test."""
 
 Progress = Callable[[str, int, int], None]
+Places = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Shift:
     shared: int
     moved: tuple[str, ...]
     extremes: tuple[Example, ...]
-    plane: tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]
+    plane: tuple[Places, Places]
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -218,8 +220,8 @@ def shift(
     name = features or sources.bundled_names(source.modality)[0]
     rng = np.random.default_rng(seed)
     shared = len(set(source.inputs.digests()) & set(target.inputs.digests()))
-    sizes = (len(source), len(target))
-    A, B = (part.take(np.sort(rng.permutation(len(part))[:MOST])) for part in (source, target))
+    chosen = [np.sort(rng.permutation(len(part))[:MOST]) for part in (source, target)]
+    A, B = (part.take(rows) for part, rows in zip((source, target), chosen, strict=True))
     found = sources.find(name)
     body = body_of(found, device)
 
@@ -230,39 +232,50 @@ def shift(
     X, Z = (extract(body, part.inputs, store=store, progress=tell) for part in (A, B))
     if progress is not None:
         progress("tests", 0, 1)
-    told = classifier_test(X, Z, permutations=permutations, seed=seed)
-    inputs = _inputs(X, Z, told, permutations, seed)
-    classes = source.classes
-    model = _Model(X, A.codes(classes), Z, len(classes)) if len(classes) > 1 else None
-    labels, per_class, concept = None, (), None
-    if model is not None:
-        truth = B.codes(classes)
-        per_class = _per_class(model, truth, told, classes, seed)
-        labels = _labels(model, X, Z, truth, per_class, permutations, seed)
-        concept = _concept(model, X, Z, truth, told, seed)
+    with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
+        tests = _tests(X, Z, A, B, permutations, seed)
+    inputs, labels, concept = tests["inputs"], tests["labels"], tests["concept"]
     setting, words = setting_of(source, target)
-    plane = in_the_plane(X, Z, told)
+    told = tests.pop("told")
     return Shift(
         source=source.name,
         target=target.name,
         modality=source.modality,
         features=name,
-        examples=sizes,
+        examples=(len(source), len(target)),
         tested=(len(A), len(B)),
         labelled=(source.labelled, target.labelled),
         classes=tuple(sorted({*source.classes, *target.classes})),
         setting=setting,
         setting_words=words,
-        inputs=inputs,
-        labels=labels,
-        per_class=per_class,
-        concept=concept,
+        **tests,
         shared=shared,
         moved=tuple(sentences(inputs, labels, concept, shared, target.labelled > 0)),
-        extremes=_extremes(A, B, told),
-        plane=tuple(tuple((float(x), float(y)) for x, y in part) for part in plane),  # type: ignore[arg-type]
+        extremes=_extremes(source, target, chosen, told),
+        plane=_plane(X, Z, told),
         seconds=round(time.perf_counter() - began, 3),
     )
+
+
+def _tests(
+    X: NDArray[np.float32], Z: NDArray[np.float32], A: Domain, B: Domain, permutations: int, seed: int
+) -> dict[str, Any]:
+    """Everything that is found on the features of both domains, by the name of its field in :class:`Shift`."""
+    told = classifier_test(X, Z, permutations=permutations, seed=seed)
+    found: dict[str, Any] = {"told": told, "labels": None, "per_class": (), "concept": None}
+    found["inputs"] = _inputs(X, Z, told, permutations, seed)
+    classes = A.classes
+    if len(classes) > 1:
+        model, truth = _Model(X, A.codes(classes), Z, len(classes)), B.codes(classes)
+        found["per_class"] = _per_class(model, truth, told, classes, seed)
+        found["labels"] = _labels(model, X, Z, truth, found["per_class"], permutations, seed)
+        found["concept"] = _concept(model, X, Z, truth, told, seed)
+    return found
+
+
+def _plane(X: NDArray[np.float32], Z: NDArray[np.float32], told: Told) -> tuple[Places, Places]:
+    source, target = (tuple((float(x), float(y)) for x, y in part) for part in in_the_plane(X, Z, told))
+    return source, target
 
 
 def _refuse(source: Domain, target: Domain) -> None:
@@ -380,14 +393,16 @@ def _concept(
     )
 
 
-def _extremes(A: Domain, B: Domain, told: Told) -> tuple[Example, ...]:
+def _extremes(source: Domain, target: Domain, chosen: list[NDArray[np.int64]], told: Told) -> tuple[Example, ...]:
     """The target's examples that are least like the source, then the source's that are least like the target."""
-    least = np.argsort(-told.target, kind="stable")[:EXTREME]
-    most = np.argsort(told.source, kind="stable")[:EXTREME]
-    return (
-        *(Example("target", B.inputs.name(int(i)), int(i), float(told.target[i])) for i in least),
-        *(Example("source", A.inputs.name(int(i)), int(i), float(told.source[i])) for i in most),
-    )
+    found = []
+    for name, part, rows, scores, sign in (
+        ("target", target, chosen[1], told.target, -1),
+        ("source", source, chosen[0], told.source, 1),
+    ):
+        order = np.argsort(sign * scores, kind="stable")[:EXTREME]
+        found += [Example(name, part.inputs.name(int(rows[i])), int(rows[i]), float(scores[i])) for i in order]
+    return tuple(found)
 
 
 def sentences(
@@ -403,14 +418,18 @@ def sentences(
     if labels is not None:
         of = "labels" if labels.known else "predictions"
         if labels.p_value < LEVEL:
-            said.append(f"P(Y) may have moved: {of} are distributed otherwise in the target (p = {labels.p_value:.2g}).")
+            said.append(
+                f"P(Y) may have moved: {of} are distributed otherwise in the target (p = {labels.p_value:.2g})."
+            )
         else:
             said.append(f"P(Y) was not shown to move: {of} are distributed alike (p = {labels.p_value:.2g}).")
         if labels.rest_p_value is not None and labels.p_value < LEVEL:
             if labels.rest_p_value < LEVEL:
-                said.append("Label shift alone does not explain it: thinned to the target's classes, they still differ.")
+                said.append(
+                    "Label shift alone does not explain it: thinned to the target's classes, both still differ."
+                )
             else:
-                said.append("Label shift alone would explain it: thinned to the target's classes, they do not differ.")
+                said.append("Label shift alone would explain it: thinned to the target's classes, both are alike.")
         if not labels.known and labels.rest_p_value is not None and labels.rest_p_value < LEVEL:
             said.append("So the estimated class shares cannot be trusted: they hold only where nothing but P(Y) moved.")
     if concept is None:

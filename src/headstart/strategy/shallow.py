@@ -115,8 +115,10 @@ def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats, penalty: float
     return coefficients.T, offset - mean @ coefficients
 
 
-def weighted_head(Z: NDArray[np.floating], Y: Floats, weights: Floats, reference: linear.Ridge, y: Labels) -> LinearHead:
-    """:func:`weighted` with the penalty and the scale of logits of a ridge classifier `reference` fitted on labels y."""
+def weighted_head(
+    Z: NDArray[np.floating], Y: Floats, weights: Floats, reference: linear.Ridge, y: Labels
+) -> LinearHead:
+    """:func:`weighted` with the penalty and the scale of logits of a ridge classifier that was fitted on labels y."""
     from headstart.predictor.calibration import fit_temperature
 
     W, b = weighted(Z, Y, weights, reference.penalty)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 

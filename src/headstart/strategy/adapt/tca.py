@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from headstart.domains.align import tca
+from headstart.domains.align import reduced, tca
 from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
@@ -36,10 +36,11 @@ class Tca(Shallow):
     def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
         """A classifier of the components."""
         S, T, mean, scale = each_standardised(Xs, Xt)
-        maps = tca(S, T, width=self.width, mu=self.mu)
-        found = classifier(S @ maps.source, ys, classes)
+        start = reduced(S, T)
+        onto = tca(start, width=self.width, mu=self.mu)
+        found = classifier(S @ onto, ys, classes)
         for _ in range(self.rounds):
-            guessed = found.logits((T @ maps.target).astype("float32")).argmax(axis=1)
-            maps = tca(S, T, width=self.width, mu=self.mu, ys=ys, yt=guessed)
-            found = classifier(S @ maps.source, ys, classes)
-        return on_raw(found, mean, scale, maps.target)
+            guessed = found.logits((T @ onto).astype("float32")).argmax(axis=1)
+            onto = tca(start, width=self.width, mu=self.mu, ys=ys, yt=guessed)
+            found = classifier(S @ onto, ys, classes)
+        return on_raw(found, mean, scale, onto)

@@ -59,9 +59,7 @@ class Transport(Shallow):
             coupling = sinkhorn(cost, self.epsilon)
         return on_raw(classifier(carried(coupling, T), ys, classes), mean, scale)
 
-    def _joint(
-        self, S: np.ndarray, ys: Labels, T: np.ndarray, classes: int, cost: np.ndarray
-    ) -> LinearHead:
+    def _joint(self, S: np.ndarray, ys: Labels, T: np.ndarray, classes: int, cost: np.ndarray) -> LinearHead:
         """JDOT: min over couplings and f of the sum of G_ij (d(x_i, x_j) + (y_i - f(x_j))^2), in turn."""
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         Y = one_hot(ys, classes)
