@@ -16,15 +16,17 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 if TYPE_CHECKING:
-    from headstart.api import Run, check, fit, load, open_run, rank, shift, sources, zero_shot
+    from headstart.api import Run, adapt, check, fit, load, open_run, rank, shift, sources, zero_shot
     from headstart.errors import HeadstartError, InputError
     from headstart.judge.evidence import Evidence
     from headstart.predictor import Predictor
+    from headstart.search.adapt import Adapted
     from headstart.search.rank import Ranking
     from headstart.search.shift import Shift
     from headstart.target import Target, load_target
 
 _WHERE = {
+    "Adapted": "headstart.search.adapt",
     "Evidence": "headstart.judge.evidence",
     "HeadstartError": "headstart.errors",
     "InputError": "headstart.errors",
@@ -33,6 +35,7 @@ _WHERE = {
     "Run": "headstart.api",
     "Shift": "headstart.search.shift",
     "Target": "headstart.target",
+    "adapt": "headstart.api",
     "check": "headstart.api",
     "fit": "headstart.api",
     "load": "headstart.api",
@@ -45,6 +48,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "Adapted",
     "Evidence",
     "HeadstartError",
     "InputError",
@@ -53,6 +57,7 @@ __all__ = [
     "Run",
     "Shift",
     "Target",
+    "adapt",
     "check",
     "fit",
     "load",

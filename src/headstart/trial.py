@@ -24,7 +24,7 @@ from headstart.strategy import Bench, Side
 from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
-Phase = Literal["search", "final", "label value", "ship"]
+Phase = Literal["search", "candidate", "final", "label value", "ship"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Spec:
     Args:
         episode: which of the target's episodes it belongs to.
         phase: `search`: trained without the fold of its seed, predicts that fold; `final`: trained on everything that
-            may be trained on, predicts the sealed inputs; `label value`: as final, on fewer labels; `ship`: trained
-            on everything, predicts nothing.
+            may be trained on, predicts the sealed inputs; `candidate`: as final, for routes that are chosen by what
+            they say of the target without its labels; `label value`: as final, on fewer labels; `ship`: trained on
+            everything, predicts nothing.
         source: a source's name.
         strategy: a strategy's name.
         parameters: its hyper-parameters.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import Problem, RunError
-from headstart.judge import Comparison, Round, compare, guard, metrics
+from headstart.judge import Comparison, Round, compare, guard, guard_adapted, metrics
 from headstart.judge.evidence import (
     Calibration,
     Cost,
@@ -158,7 +158,10 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         side: mean(validation_score(r, metric) for pair, _ in verdict.episodes for r in pair[side].search)
         for side in ("transfer", "baseline")
     }
-    shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
+    if (chosen := ledger.first("chosen")) is not None:
+        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"])
+    else:
+        shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
     routes = {
         "transfer": _route(verdict, "transfer", comparison.transfer_score, comparison.transfer_metrics),
         "baseline": _route(verdict, "baseline", comparison.baseline_score, comparison.baseline_metrics),
