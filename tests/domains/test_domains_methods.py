@@ -104,7 +104,7 @@ def test_a_target_example_receives_mass_of_one_class() -> None:
 
 def test_labels_flow_within_clusters() -> None:
     rng = np.random.default_rng(6)
-    X = np.concatenate([[5.0, 0.0] + rng.normal(size=(30, 2)), [0.0, 5.0] + rng.normal(size=(30, 2))])
+    X = rng.normal(size=(60, 2)) + 5 * np.repeat(np.eye(2), 30, axis=0)
     Y = np.zeros((60, 2))
     Y[0, 0] = Y[30, 1] = 1
     found = propagate(X, Y, neighbours=5)

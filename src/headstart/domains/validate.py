@@ -232,7 +232,7 @@ def agreement(
 def guarded(found: Agreement, reference: str) -> tuple[str, str]:
     """Which model is shipped, and why, in a sentence: the chosen one only where validators agree beyond their noise.
 
-    More than half of them must prefer it beyond their noise, and none the reference.
+    At least half of them must prefer it beyond their noise, and none the reference.
     """
     total = len(next(iter(found.values.values())))
     if found.chosen == reference:
@@ -240,7 +240,7 @@ def guarded(found: Agreement, reference: str) -> tuple[str, str]:
     if found.against:
         against = ", ".join(found.against)
         return reference, f"{found.chosen} has the best mean rank, but {against} prefers {reference} beyond its noise."
-    if 2 * len(found.beyond) <= total:
+    if 2 * len(found.beyond) < total:
         return reference, (
             f"{found.chosen} has the best mean rank, but only {len(found.beyond)} of {total} validators prefer it "
             f"to {reference} beyond their noise."

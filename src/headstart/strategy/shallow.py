@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,8 @@ from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import body_of
 from headstart.predictor import LinearHead, Predictor
-from headstart.score.ridge import standardise
+from headstart.predictor.calibration import fit_temperature
+from headstart.score.ridge import PENALTIES, standardise
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, Bench, Needs, Side
@@ -94,36 +96,63 @@ def classifier(Z: NDArray[np.floating], y: Labels, classes: int) -> LinearHead:
     return linear.ridge(Z.astype(np.float32), y, classes).as_logits(y)
 
 
-def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats, penalty: float) -> tuple[Floats, Floats]:
-    """Ridge regression of soft targets with weights: (C, D) and (C,).
+@dataclass(frozen=True)
+class Weighted:
+    """A weighted ridge regression: scores are Z @ weight.T + bias.
+
+    Args:
+        weight: (C, D).
+        bias: (C,).
+        left_out: (N, C), what each example would have scored had it not been fitted on.
+    """
+
+    weight: Floats
+    bias: Floats
+    left_out: Floats
+
+    def scores(self, Z: Floats) -> Floats:
+        """(M, D) to (M, C), on the scale of the targets."""
+        return np.asarray(Z @ self.weight.T + self.bias)
+
+    def as_logits(self, y: Labels) -> LinearHead:
+        """The head, scaled so that the leave-one-out scores are likely as logits of labels y."""
+        scale = 1.0 / fit_temperature(self.left_out, y)
+        return LinearHead((scale * self.weight).astype(np.float32), (scale * self.bias).astype(np.float32))
+
+
+def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats) -> Weighted:
+    """Ridge regression of soft targets with weights, its penalty by weighted leave-one-out.
+
+    A penalty that suits the source as it is may be far too large for the part of it that is like the target.
 
     Args:
         Z: (N, D), about standardised.
         Y: (N, C) between -1 and 1.
-        weights: (N,) of mean 1.
-        penalty: lambda, in units of examples.
+        weights: (N,), not negative.
     """
     Z = np.asarray(Z, dtype=np.float64)
+    weights = weights / weights.mean()
     share = weights / weights.sum()
     mean, offset = share @ Z, share @ Y
     root = np.sqrt(weights)[:, None]
     R, T = root * (Z - mean), root * (Y - offset)
-    if len(Z) <= Z.shape[1]:
-        coefficients = R.T @ np.linalg.solve(R @ R.T + penalty * np.eye(len(Z)), T)
-    else:
-        coefficients = np.linalg.solve(R.T @ R + penalty * np.eye(Z.shape[1]), R.T @ T)
-    return coefficients.T, offset - mean @ coefficients
-
-
-def weighted_head(
-    Z: NDArray[np.floating], Y: Floats, weights: Floats, reference: linear.Ridge, y: Labels
-) -> LinearHead:
-    """:func:`weighted` with the penalty and the scale of logits of a ridge classifier that was fitted on labels y."""
-    from headstart.predictor.calibration import fit_temperature
-
-    W, b = weighted(Z, Y, weights, reference.penalty)
-    scale = 1.0 / fit_temperature(reference.left_out, y)
-    return LinearHead((scale * W).astype(np.float32), (scale * b).astype(np.float32))
+    short = len(Z) <= Z.shape[1]
+    values, V = np.linalg.eigh(R @ R.T if short else R.T @ R)
+    values = np.maximum(values, 1e-12)
+    basis = V if short else (R @ V) / np.sqrt(values)
+    along = basis.T @ T
+    best, found = np.inf, (values, T)
+    for penalty in PENALTIES:
+        shrink = values / (values + penalty)
+        residual = (T - basis @ (shrink[:, None] * along)) / np.maximum(1 - (basis**2) @ shrink - share, 1e-6)[:, None]
+        if (error := float((residual**2).sum())) < best:
+            best, found = error, (shrink, residual)
+    shrink, residual = found
+    onto = R.T @ V / np.sqrt(values) if short else V
+    coefficients = onto @ ((shrink / np.sqrt(values))[:, None] * along)
+    # An example without weight is left out already.
+    left_out = np.where(root > 1e-6, Y - residual / np.maximum(root, 1e-6), (Z - mean) @ coefficients + offset)
+    return Weighted(coefficients.T, offset - mean @ coefficients, left_out)
 
 
 def one_hot(y: Labels, classes: int) -> Floats:

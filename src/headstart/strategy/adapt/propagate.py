@@ -11,7 +11,6 @@ from headstart.domains.align import coral
 from headstart.domains.spread import propagate
 from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
-from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
 from headstart.strategy.shallow import (
     Features,
@@ -20,7 +19,7 @@ from headstart.strategy.shallow import (
     each_standardised,
     on_raw,
     one_hot,
-    weighted_head,
+    weighted,
 )
 
 
@@ -50,7 +49,6 @@ class Propagate(Shallow):
         Y = (one_hot(ys, classes) + 1) / 2
         known = np.concatenate([Y, np.zeros((len(T), classes))])
         spread = propagate(np.concatenate([S, T]), known, neighbours=self.neighbours, alpha=self.alpha)[len(S) :]
-        reference = linear.ridge(S.astype(np.float32), ys, classes)
         targets = np.concatenate([2 * Y - 1, 2 * spread - 1])
-        weights = np.ones(len(targets))
-        return on_raw(weighted_head(np.concatenate([S, T]), targets, weights, reference, ys), mean, scale)
+        found = weighted(np.concatenate([S, T]), targets, np.ones(len(targets)))
+        return on_raw(found.as_logits(targets.argmax(axis=1)), mean, scale)

@@ -9,9 +9,8 @@ from headstart.domains.weights import WEIGHTS
 from headstart.predictor import LinearHead
 from headstart.score.ridge import standardise
 from headstart.source.card import SourceCard
-from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, on_raw, one_hot, weighted_head
+from headstart.strategy.shallow import Features, Labels, Shallow, on_raw, one_hot, weighted
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,4 @@ class Reweight(Shallow):
         ratio = WEIGHTS[self.weights](Xs, Xt) ** self.flat
         mean, scale = standardise(Xs)
         Z = (Xs - mean) / scale
-        reference = linear.ridge(Z, ys, classes)
-        ratio = ratio / ratio.mean()
-        return on_raw(weighted_head(Z, one_hot(ys, classes), ratio, reference, ys), mean, scale)
+        return on_raw(weighted(Z, one_hot(ys, classes), ratio).as_logits(ys), mean, scale)

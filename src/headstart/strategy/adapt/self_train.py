@@ -20,7 +20,7 @@ from headstart.strategy.shallow import (
     each_standardised,
     on_raw,
     one_hot,
-    weighted_head,
+    weighted,
 )
 
 
@@ -59,21 +59,19 @@ class SelfTrain(Shallow):
             S, T = ((X.astype(np.float64) - mean) / scale for X in (Xs, Xt))
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         calibrated = calibrate(reference.left_out, ys)
-        found, unit = reference.as_logits(ys), reference.head
-        says = T @ unit.weight.T + unit.bias
+        says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
         Y = one_hot(ys, classes)
         for step in range(1, self.rounds + 1):
             probabilities = calibrated(says)
             chosen = _surest(probabilities, step / self.rounds, self.sure)
             if not len(chosen):
                 break
-            guessed = one_hot(probabilities[chosen].argmax(axis=1), classes)
+            guessed = probabilities[chosen].argmax(axis=1)
             weights = np.concatenate([np.ones(len(S)), np.full(len(chosen), self.target_weight)])
-            both = np.concatenate([S, T[chosen]])
-            found = weighted_head(both, np.concatenate([Y, guessed]), weights, reference, ys)
-            logits = T @ found.weight.T + found.bias
-            says = logits / _scale(reference, ys)
-        return on_raw(found, mean, scale)
+            targets = np.concatenate([Y, one_hot(guessed, classes)])
+            found = weighted(np.concatenate([S, T[chosen]]), targets, weights)
+            says, head = found.scores(T), found.as_logits(np.concatenate([ys, guessed]))
+        return on_raw(head, mean, scale)
 
 
 def _surest(probabilities: np.ndarray, share: float, sure: float) -> np.ndarray:
@@ -85,10 +83,3 @@ def _surest(probabilities: np.ndarray, share: float, sure: float) -> np.ndarray:
         rows = rows[np.argsort(-confidence[rows], kind="stable")][: max(1, round(share * len(rows)))]
         chosen.append(rows[confidence[rows] >= sure])
     return np.sort(np.concatenate(chosen))
-
-
-def _scale(reference: linear.Ridge, y: Labels) -> float:
-    """What ridge scores are multiplied by to be logits."""
-    from headstart.predictor.calibration import fit_temperature
-
-    return 1.0 / fit_temperature(reference.left_out, y)

@@ -21,7 +21,7 @@ from headstart.strategy.shallow import (
     each_standardised,
     on_raw,
     one_hot,
-    weighted_head,
+    weighted,
 )
 
 
@@ -63,17 +63,10 @@ class Transport(Shallow):
         """JDOT: min over couplings and f of the sum of G_ij (d(x_i, x_j) + (y_i - f(x_j))^2), in turn."""
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         Y = one_hot(ys, classes)
-        found = reference.as_logits(ys)
-        says = T @ reference.head.weight.T + reference.head.bias
+        says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
         for _ in range(self.rounds):
             coupling = sinkhorn(cost + squared_distances(Y, np.clip(says, -1, 1)) / 4, self.epsilon)
             targets = (coupling.T @ Y) * len(T)
-            found = weighted_head(T, targets, np.ones(len(T)), reference, ys)
-            says = (T @ found.weight.T + found.bias) * _unscale(found, targets, T)
-        return found
-
-
-def _unscale(head: LinearHead, targets: np.ndarray, T: np.ndarray) -> float:
-    """What brings logits back to the scale of the targets."""
-    logits = T @ head.weight.T + head.bias
-    return float((logits * targets).sum() / max(float((logits**2).sum()), 1e-12))
+            found = weighted(T, targets, np.ones(len(T)))
+            says, head = found.scores(T), found.as_logits(targets.argmax(axis=1))
+        return head
