@@ -6,6 +6,7 @@ Every function takes A (N, D) of the source and B (M, D) of the target and gives
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,8 @@ def _onto_simplex(v: Floats, bound: float) -> Floats:
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if np.clip(v - middle, 0, bound).mean() > 1 else (low, middle)
-    return np.clip(v - (low + high) / 2, 0, bound)
+    nearest: Floats = np.clip(v - (low + high) / 2, 0, bound)
+    return nearest
 
 
 def kliep(A: Features, B: Features, *, rounds: int = 200, seed: int = 0) -> Floats:
@@ -170,5 +172,10 @@ def _mean_one(weights: Floats) -> Floats:
     return weights / mean if mean > 0 else np.ones_like(weights)
 
 
-WEIGHTS = {"discriminator": discriminator, "kmm": kmm, "kliep": kliep, "rulsif": rulsif}
+WEIGHTS: dict[str, Callable[[Features, Features], Floats]] = {
+    "discriminator": discriminator,
+    "kmm": kmm,
+    "kliep": kliep,
+    "rulsif": rulsif,
+}
 """Every estimator by name."""
