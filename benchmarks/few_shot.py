@@ -4,6 +4,9 @@
 
 Every route has one setting, its default, and so has SetFit. Each side runs in a process of its own, draw after draw;
 the time of imports is in neither.
+
+SetFit learns from all pairs of texts: from the 616 of banking77 in 374,000, hours for each draw. There it is given
+`ALLOWED` times the CPU time that contrast took, as a number of steps, which its schedule then spans.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -25,7 +29,9 @@ import numpy as np
 from benchmarks.common import DATA, target
 from benchmarks.peers import environment
 
-SETS = ("customer_reviews", "sst2", "trec", "subjectivity")
+SETS = ("customer_reviews", "sst2", "trec", "subjectivity", "banking77")
+LARGE = ("banking77",)  # SetFit is not run to its end
+ALLOWED = 3  # times the CPU time of contrast
 SHOTS, DRAWS = 8, 10
 TEST = 1_000  # texts at most that a draw is judged on
 ROUTES = ("contrast", "prototypes", "probe")
@@ -34,37 +40,49 @@ LIMIT = 4 * 3600.0
 PEER = Path(__file__).parent / "peers" / "setfit_few_shot.py"
 
 
-def main(sets: tuple[str, ...] = SETS, draws: int = DRAWS, test: int = TEST) -> dict[str, Any]:
-    """Every set with every route.
+def main(sets: tuple[str, ...] = SETS, draws: int = DRAWS, test: int = TEST) -> Iterator[dict[str, Any]]:
+    """Every set with every route; what there is so far after each set.
 
     Args:
-        sets: names of folders of the benchmark data; `banking77` can be had too.
+        sets: names of folders of the benchmark data.
         draws: of `SHOTS` labels for each class.
         test: texts at most that each draw is judged on.
     """
     if why := environment.lacking(*(DATA / name for name in sets), requirements=environment.TEXTS):
-        return {"skipped": why}
+        yield {"skipped": why}
+        return
+    found: dict[str, dict[str, Any]] = {}
+    for name in sets:
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = _set(name, _task(name, draws, test), Path(folder))
+        print(f"   {name}: {_words(found[name])}", file=sys.stderr, flush=True)
+        versions = found[name]["setfit"]["versions"]
+        yield {
+            "shots": SHOTS,
+            "draws": draws,
+            "setfit_versions": versions,
+            **({"partial": True} if len(found) < len(sets) else {}),
+            "sets": {
+                each: {route: _summary(result) for route, result in routes.items()} for each, routes in found.items()
+            },
+            "targets": _targets(found),
+        }
+
+
+def _set(name: str, task: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One set with every route, ours first."""
     python = environment.python(environment.TEXTS)
     assert python is not None
-    found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in sets:
-            task = Path(folder) / f"{name}.json"
-            task.write_text(json.dumps(_task(name, draws, test)), encoding="utf-8")
-            found[name] = {
-                route: _side(sys.executable, "-m", "benchmarks.few_shot", "--route", route, "--task", str(task))
-                for route in ROUTES
-            }
-            out = Path(folder) / "peer.json"
-            peer = _side(str(python), str(PEER), str(task), "--json", str(out))
-            found[name]["setfit"] = {key: peer[key] for key in found[name]["contrast"]}
-            print(f"   {name}: {_words(found[name])}", file=sys.stderr, flush=True)
-    measured: dict[str, Any] = {"shots": SHOTS, "draws": draws, "setfit_versions": peer["versions"], "sets": {}}
-    measured["sets"] = {
-        name: {route: _summary(result) for route, result in routes.items()} for name, routes in found.items()
+    path, out = folder / "task.json", folder / "peer.json"
+    path.write_text(json.dumps(task), encoding="utf-8")
+    found = {
+        route: _side(sys.executable, "-m", "benchmarks.few_shot", "--route", route, "--task", str(path))
+        for route in ROUTES
     }
-    measured["targets"] = _targets(found)
-    return measured
+    limit: list[str] = []
+    if name in LARGE:
+        limit = ["--seconds", str(ALLOWED * mean(found["contrast"]["fit_cpu_seconds"]))]
+    return found | {"setfit": _side(str(python), str(PEER), str(path), *limit, "--json", str(out))}
 
 
 def _task(name: str, draws: int, test: int) -> dict[str, Any]:
@@ -108,7 +126,7 @@ def _side(*command: str) -> dict[str, Any]:
 def _route(name: str, task: dict[str, Any]) -> dict[str, list[float]]:
     """All draws with one of our routes, its features computed anew each time."""
     import sklearn.linear_model  # noqa: F401 - what our routes import when they first need it, SetFit does at once
-    import torch  # noqa: F401
+    import torch._dynamo  # noqa: F401
 
     import headstart.strategy.embedder  # noqa: F401
     from headstart.budget import Budget
@@ -140,7 +158,7 @@ def _route(name: str, task: dict[str, Any]) -> dict[str, list[float]]:
     return {"accuracies": accuracies, "fit_cpu_seconds": fits, "predict_cpu_seconds": predictions}
 
 
-def _summary(result: dict[str, list[float]]) -> dict[str, Any]:
+def _summary(result: dict[str, Any]) -> dict[str, Any]:
     scores = result["accuracies"]
     return {
         "accuracy": round(mean(scores), 4),
@@ -148,17 +166,18 @@ def _summary(result: dict[str, list[float]]) -> dict[str, Any]:
         "accuracies": [round(score, 4) for score in scores],
         "fit_cpu_seconds": round(mean(result["fit_cpu_seconds"]), 2),
         "predict_cpu_seconds": round(mean(result["predict_cpu_seconds"]), 2),
+        **({"steps": result["steps"]} if "steps" in result else {}),
     }
 
 
-def _words(routes: dict[str, dict[str, list[float]]]) -> str:
+def _words(routes: dict[str, dict[str, Any]]) -> str:
     return ", ".join(
         f"{route} {100 * mean(result['accuracies']):.1f} % in {mean(result['fit_cpu_seconds']):.1f} s"
         for route, result in routes.items()
     )
 
 
-def _targets(found: dict[str, dict[str, dict[str, list[float]]]]) -> list[dict[str, object]]:
+def _targets(found: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, object]]:
     """On every set within noise of SetFit, above it on average, in a third of its time."""
     lines, gains = [], []
     for name, routes in found.items():
@@ -167,26 +186,35 @@ def _targets(found: dict[str, dict[str, dict[str, list[float]]]]) -> list[dict[s
         gains.append(float(gain.mean()))
         lines.append(
             target(
-                f"{name}: contrast at least SetFit, within two standard errors over draws",
+                f"{name}: contrast at least SetFit{_given(name)}, within two standard errors over draws",
                 gains[-1] >= -2 * error,
                 f"{100 * gains[-1]:+.1f} points, standard error {100 * error:.1f}",
             )
         )
-    shares = [mean(r["contrast"]["fit_cpu_seconds"]) / mean(r["setfit"]["fit_cpu_seconds"]) for r in found.values()]
     lines.append(target("on average above SetFit", mean(gains) > 0, f"{100 * mean(gains):+.1f} points"))
-    lines.append(
-        target(
-            "CPU time to learn, on average at most a third of SetFit's",
-            mean(shares) <= SHARE,
-            f"{mean(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})",
+    shares = [
+        mean(routes["contrast"]["fit_cpu_seconds"]) / mean(routes["setfit"]["fit_cpu_seconds"])
+        for name, routes in found.items()
+        if name not in LARGE
+    ]
+    if shares:
+        lines.append(
+            target(
+                "CPU time to learn, on average at most a third of SetFit's with its defaults",
+                mean(shares) <= SHARE,
+                f"{mean(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})",
+            )
         )
-    )
     return lines
+
+
+def _given(name: str) -> str:
+    return f" in {ALLOWED} times its CPU time" if name in LARGE else ""
 
 
 def _command() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.few_shot", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=[*SETS, "banking77"])
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--test", type=int, default=TEST)
     parser.add_argument("--route", choices=ROUTES, help=argparse.SUPPRESS)
@@ -195,7 +223,7 @@ def _command() -> None:
     if given.task is not None:
         document: dict[str, Any] = _route(given.route, json.loads(given.task.read_text(encoding="utf-8")))
     else:
-        document = main(tuple(given.sets), given.draws, given.test)
+        *_, document = main(tuple(given.sets), given.draws, given.test)
     print(json.dumps(document, indent=2))
 
 

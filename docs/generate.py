@@ -333,7 +333,12 @@ def measured_page() -> str:
         *_targets(speed["measured"]["targets"]),
         _why(speed),
     ]
-    for name, title in (("decode", "Decoding"), ("text", "Texts"), ("zero_shot", "Zero-shot")):
+    for name, title in (
+        ("decode", "Decoding"),
+        ("text", "Texts"),
+        ("zero_shot", "Zero-shot"),
+        ("shots", "Few-shot draws"),
+    ):
         if (RESULTS / f"{name}.json").is_file():
             document = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
             parts += [f"\n## {title}\n", _ran(document), *_targets(document["measured"]["targets"])]

@@ -34,12 +34,13 @@ from headstart.source import find as find_source
 from headstart.strategy import Bench
 from headstart.strategy import make as make_strategy
 from headstart.strategy.adapt.zero_shot import ZeroShot
-from headstart.target import Hygiene, Target, load_target
+from headstart.target import Hygiene, Target, drawn, load_target
 from headstart.target.describe import describe as describe_classes
 from headstart.target.describe import read_descriptions
 from headstart.target.domain import Domain, load_domain
 from headstart.target.embedded import OPENMOJI_ATTRIBUTION
 from headstart.target.inputs import Inputs, TextInputs, as_inputs, pictures_in
+from headstart.target.shots import check as check_shots
 from headstart.target.view import Examples, TrainView
 
 SHOWN = 12  # examples in each half of the showcase
@@ -114,8 +115,11 @@ def fit(
     group: Any = None,
     describe: Mapping[Any, Any] | str | Path | None = None,
     test_fraction: float = 0.25,
+    shots: int | None = None,
+    draws: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    precision: str = "auto",
     name: str | None = None,
     command: str = "",
     listener: Listener | None = None,
@@ -136,8 +140,13 @@ def fit(
         describe: what the classes mean, for `zero-shot`: maps their names to a sentence or a list of sentences; or a
             YAML or JSON file that does; None: their names must do.
         test_fraction: share to seal where no split was given.
+        shots: learn from so many labels of each class, over many draws of them; None: from all labels. The score and
+            its interval are of one route over the draws, and the model is that of a single draw.
+        draws: how many; None: 10.
         seed: of the split and of everything else random.
         device: `cpu`, or a torch device such as `cuda`.
+        precision: of frozen features on the CPU: `f32`; `bf16`, where the processor has it; `auto`: bf16 where there
+            are inputs enough and a check on a sample of the training examples shows that it costs no accuracy.
         name: what to call the target.
         command: how to start this run again, for the report; "": made up from the arguments.
         listener: hears what happens.
@@ -148,7 +157,8 @@ def fit(
     Returns:
         The run, with `evidence`, `predictor` and `report`.
     """
-    options = prepare(budget, source, strategy, seed, device, command)
+    options = prepare(budget, source, strategy, seed, device, command, precision)
+    check_shots(shots, draws)
     if out is not None:
         refuse_foreign(Path(out))
     if isinstance(data, Target):
@@ -159,6 +169,8 @@ def fit(
                 data, label=label, input=input, group=group, test_fraction=test_fraction, seed=seed, name=name
             )
     target = target.described(describe)
+    if shots is not None:
+        target = drawn(target, shots, draws, seed=seed)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
     finished = search(target, folder, options, listener)
     with profile.phase("report"):
@@ -175,17 +187,18 @@ def prepare(
     seed: int = 0,
     device: str = "cpu",
     command: str = "",
+    precision: str = "auto",
 ) -> Options:
     """The options of :func:`fit`, checked, so that a wrong one is said before the data is read.
 
     Raises:
-        InputError: a source, a strategy, the budget or the device is wrong.
+        InputError: a source, a strategy, the budget, the device or the precision is wrong.
     """
     if not isinstance(budget, Budget):
         budget = Budget(parse_seconds(str(budget)))
     if not command:
         command = f"headstart.fit(..., budget={str(budget)!r})"
-    options = Options(tuple(source), tuple(strategy), budget, seed, device, command)
+    options = Options(tuple(source), tuple(strategy), budget, seed, device, command, precision)
     options.check()
     _check_device(device)
     return options
@@ -472,11 +485,12 @@ def _showcase(run: SearchRun) -> Showcase:
                 if shipped[i].max() > examples.get(int(truth[i]), (0.0, ""))[0]:
                     examples[int(truth[i])] = (float(shipped[i].max()), beginning(inputs.text(i)))
         # Every example is held out once by the search trials of a finalist that were run on all folds.
-        known = episode.view.examples
         for result in pair["transfer"].search:
             if result.log_probabilities is None or result.labels is None:
                 continue
-            _, held = episode.view.fold_index(result.spec.seed)
+            # Few-shot draws choose together: their trials are of any of them.
+            known = by_name[result.spec.episode].view.examples
+            _, held = by_name[result.spec.episode].view.fold_index(result.spec.seed)
             scaled = apply_temperature(np.exp(result.log_probabilities), pair["transfer"].temperature())
             for i in suspects(scaled, result.labels, SHOWN):
                 at = int(held[i])
@@ -488,7 +502,7 @@ def _showcase(run: SearchRun) -> Showcase:
 
 def _telling(run: SearchRun, examples: dict[int, tuple[float, str]]) -> list[Telling]:
     """What tells the classes apart: words of the first episode's training texts, and the surest test texts."""
-    view = run.episodes[0].view
+    view = run.episodes[0].view.training()
     if not isinstance(view.examples.inputs, TextInputs):
         return []
     inputs = view.examples.inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import os
 import platform
@@ -20,6 +21,11 @@ PACKAGES = ("headstart", "torch", "timm", "numpy", "scikit-learn", "pillow", "op
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages a result depends on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -18,6 +18,7 @@ from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget
 from headstart.errors import HeadstartError
+from headstart.features.precision import F32, Precision
 from headstart.machine import Meter
 from headstart.predictor import Predictor
 from headstart.strategy import Bench, Side
@@ -66,6 +67,11 @@ class Spec:
         """Source, strategy and hyper-parameters as one string: what several seeds have in common."""
         return json.dumps([self.source, self.strategy, self.parameters], sort_keys=True)
 
+    def place(self) -> str:
+        """What its seed stands for, in words: a fold, a seed, or a few-shot draw."""
+        kind = "draw" if self.episode.startswith("draw") else "fold" if self.phase == "search" else "seed"
+        return f"{kind} {self.seed + 1}"
+
     def words(self) -> str:
         """As a person reads it."""
         short = sources.find(self.source).card.short if self.source != "scratch" else ""
@@ -91,6 +97,7 @@ class Result:
         prepare_seconds: what loading or compiling the network took.
         model_parameters: numbers in the predictor.
         flops: floating-point operations to predict one example, where known.
+        precision: in which the predictor computes frozen features, f32 or bf16.
         note: what a reader of the leaderboard should know.
         error: why it failed.
     """
@@ -110,6 +117,7 @@ class Result:
     prepare_seconds: float = 0.0
     model_parameters: int = 0
     flops: float = 0.0
+    precision: Precision = F32
     note: str = ""
     error: str = ""
 
@@ -199,7 +207,7 @@ def execute(
                 elapsed = predicting.spent().wall + bench.tally.saved - before.saved
             if keep is not None:
                 with profile.phase("save"):
-                    predictor.save(keep)
+                    predictor.save(keep, predicting=False)  # what is shipped of it will have to
         spent = meter.spent()
     except (HeadstartError, MemoryError) as error:
         words = str(error) or type(error).__name__
@@ -222,6 +230,7 @@ def execute(
         prepare_seconds=tally.preparing,
         model_parameters=sum(t.size for t in tensors) + sum(a.size for a in predictor.head.arrays().values()),
         flops=source.card.flops,
+        precision=getattr(predictor.body, "precision", F32),
         note=_note(predictor),
     )
     return Outcome(result, predictor)

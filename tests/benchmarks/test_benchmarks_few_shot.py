@@ -46,7 +46,7 @@ def test_every_draw_has_eight_labels_of_each_class_and_no_test_text(few_shot, da
 
 
 def test_data_that_is_absent_is_said(few_shot, data):
-    assert few_shot.main(("mixed", "nothing"))["skipped"].startswith("nothing is absent")
+    assert next(few_shot.main(("mixed", "nothing")))["skipped"].startswith("nothing is absent")
 
 
 def result(scores, seconds):

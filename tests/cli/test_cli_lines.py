@@ -62,6 +62,17 @@ def test_finals_of_routes_that_train_a_network_make_a_line_a_seed(shown):
     assert len(listener.lines()) == 4
 
 
+def test_draws_are_called_draws_and_their_finals_make_a_line(shown):
+    with shown as listener:
+        listener.ended(result(PROBE, "search", 2, episode="draw3"), (0.5, 0.25, 0.75), 60.0)
+        for seed in range(4):
+            listener.ended(result(PROBE, seed=seed, episode=f"draw{seed + 1}"), None, 60.0)
+    assert listener.lines() == [
+        "transfer probe on efficientnet_lite0 draw 3 50.0 % (25.0 to 75.0) 0.2 s 500 MiB 60 s left",
+        "transfer probe on efficientnet_lite0 draws 1 to 4 predicted the test 1.0 s 500 MiB",
+    ]
+
+
 def test_no_final_is_lost_and_episodes_are_told_apart(shown):
     def interrupted():
         with shown as listener:

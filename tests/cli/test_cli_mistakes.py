@@ -37,6 +37,9 @@ def test_wrong_options(wrong, photos, tmp_path):
     assert "trials" in wrong("fit", photos, "--trials", 1, *out)
     assert "No such command 'fitt'" in wrong("fitt", photos)
     assert "No such option" in wrong("fit", photos, "--buget", "1m", *out)
+    assert "draws without shots" in wrong("fit", photos, "--draws", 5, *out)
+    assert "shots" in wrong("fit", photos, "--shots", 0, *out)
+    assert "fewer than 500 labels to draw from" in wrong("fit", photos, "--shots", 500, *out)
     # Everything wrong is said at once.
     both = wrong("fit", photos, "--source", "efficientnet_lit0,resnet", *out)
     assert "2 problems" in both

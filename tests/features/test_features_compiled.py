@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.features import NetworkBody, Tally, compiled, extract, extract_parts
+from headstart.features import NetworkBody, Tally, compiled, extract, extract_parts, restore
 from headstart.features.engine import TorchEngine
+from headstart.features.precision import has_bf16
 from headstart.features.preprocess import normalise
 from headstart.source import architecture, cuts, find
 from headstart.source.card import Preprocessing
@@ -352,3 +353,45 @@ def test_a_refused_network_is_not_tried_again(cache, tmp_path, monkeypatch, capl
     extracted(again, pictures(64, seed=1), tmp_path / "a")
     assert uses_torch(again)
     assert caplog.text == "", "it is said once, not by every process"
+
+
+def in_bf16(monkeypatch, able=True, **changes):
+    monkeypatch.setattr("headstart.features.body.has_bf16", lambda: able)
+    module = architecture.build("small_cnn").eval()
+    return NetworkBody(module, "small_cnn", HOW, 192, "r", precision="bf16", **changes)
+
+
+@pytest.mark.fast
+def test_features_in_bf16_are_others_and_kept_apart(cache, monkeypatch):
+    """Few inputs are computed in it, too: a picture must not have other features alone than among many."""
+    network = in_bf16(monkeypatch)
+    plain = NetworkBody(network.module, "small_cnn", HOW, 192, "r")
+    assert network.parts()[0].space == plain.parts()[0].space | {"precision": "bf16"}
+    assert network.spec() == plain.spec() | {"precision": "bf16"}
+    inputs = pictures(3)
+    found = extract(network, inputs)
+    assert not uses_torch(network)
+    precise, tally = extract(plain, inputs), Tally()
+    assert relative(found, precise) < 0.05
+    if has_bf16():
+        assert relative(found, precise) > 1e-5, "it was computed in f32"
+    assert np.array_equal(extract(network, inputs, tally=tally), found)
+    assert tally.recalled == 3
+
+
+@pytest.mark.fast
+def test_without_the_arithmetic_f32_stands_in_and_it_is_said(cache, monkeypatch, caplog):
+    network = in_bf16(monkeypatch, able=False)
+    plain = NetworkBody(network.module, "small_cnn", HOW, 192, "r")
+    assert network.parts() == plain.parts(), "what is computed in f32 is kept as such"
+    with caplog.at_level(logging.WARNING, logger="headstart"):
+        found = network.compute(pictures(3), np.arange(3)).vectors
+    assert "in bf16 where the processor has it; here f32 is used" in caplog.text
+    assert np.array_equal(found, plain.compute(pictures(3), np.arange(3)).vectors)
+
+
+@pytest.mark.fast
+def test_a_saved_body_comes_back_in_its_precision(monkeypatch):
+    network = in_bf16(monkeypatch)
+    assert restore(network.spec(), network.tensors()).precision == "bf16"
+    assert restore({**network.spec(), "precision": "f32"}, network.tensors()).spec().get("precision") is None

@@ -30,7 +30,8 @@ def toy_vectors(texts):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_windows_are_averaged_by_their_tokens(compiled, monkeypatch):
+def test_windows_are_averaged_by_their_tokens(compiled, monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))  # where no other test has compiled it
     if not compiled:
         monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
     texts = [*sentences(70), *sentences(5, 1, most=90), "one-unknown"]

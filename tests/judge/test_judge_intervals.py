@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from headstart.judge.intervals import bootstrap, corrected_resampled_t, paired_interval, score_interval, wilson
+from headstart.judge.intervals import (
+    bootstrap,
+    corrected_resampled_t,
+    draws_t,
+    paired_interval,
+    score_interval,
+    wilson,
+)
 
 fast = pytest.mark.fast
 METRICS = ["accuracy", "balanced_accuracy"]
@@ -167,6 +174,28 @@ def test_nadeau_and_bengio_by_hand():
     reach = 3.182446 * math.sqrt((1 / 4 + 1 / 4) * s2)
     assert corrected_resampled_t(differences, 80, 20, 0.95) == pytest.approx((0.05, 0.05 - reach, 0.05 + reach))
     assert corrected_resampled_t(np.array([0.1]), 80, 20, 0.95) == (0.1, -math.inf, math.inf)
+
+
+@fast
+@pytest.mark.parametrize(("pool", "noise"), [(80, 0.0), (80, 1.0), (16, 0.0), (16, 1.0)])
+def test_intervals_over_draws_cover_whether_or_not_draws_share_labels(pool, noise):
+    """Ten draws of 8 from a pool; a draw's gain is the mean of what its labels are worth, and luck of its own.
+
+    1,500 studies: three standard errors of 95 % are 1.7 points. Where gains are all labels, the correction is exact;
+    luck that is not shared makes it too wide.
+    """
+    rng = np.random.default_rng(0)
+    # Two hands of one deck have nothing in common, two of different decks half of their 8 of 16: 40 of 45 pairs.
+    share = 0.0 if pool == 80 else 0.5 * 40 / 45
+    covered = 0
+    for _ in range(1500):
+        worth = rng.normal(size=pool)
+        hands = np.concatenate([rng.permutation(pool) for _ in range(80 // pool)]).reshape(10, 8)
+        gains = worth[hands].mean(axis=1) + noise * rng.normal(size=10)
+        found = draws_t(gains, share, 100)
+        covered += found.low <= 0 <= found.high
+    assert covered / 1500 > 0.933
+    assert covered / 1500 < 0.967 or (pool == 16 and noise)
 
 
 @fast

@@ -6,7 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp, ttest_rel
+from scipy.stats import t as student
 
 from headstart.judge import Round, compare, guard
 from headstart.judge.intervals import corrected_resampled_t, paired_interval
@@ -104,6 +105,30 @@ def test_cross_fitting_is_nadeau_and_bengio_over_rounds():
     assert found.mcnemar is None
     assert found.confusion_transfer.sum() == pytest.approx(300)
     assert [row.n_test for row in found.per_class] == [50, 50, 50]
+
+
+def test_draws_are_a_paired_t_test_that_shared_labels_widen():
+    judged = [drawn(0.8, 0.7, n=30, seeds=(1, 1), n_train=6, seed=s) for s in range(10)]
+    alone, shared = (compare(judged, NAMES, "accuracy", shared=share) for share in (0.0, 0.5))
+    scores = [[r.correct(side).mean() for r in judged] for side in ("transfer", "baseline")]
+    low, high = ttest_rel(*scores).confidence_interval(0.95)
+    assert (alone.gain.low, alone.gain.high) == pytest.approx((low, high))
+    assert alone.transfer_score[1:] == pytest.approx(tuple(ttest_1samp(scores[0], 0).confidence_interval(0.95)))
+    # Half of the labels in common: variance 1/10 + 0.5 / 0.5 instead of 1/10, and half the degrees of freedom.
+    wider = np.sqrt(11) * student.ppf(0.975, 4.5) / student.ppf(0.975, 9)
+    assert shared.gain.high - shared.gain.low == pytest.approx((high - low) * wider)
+    assert (alone.method, alone.n_test, alone.mcnemar) == ("paired t-test over draws", 300, None)
+    assert [row.n_test for row in alone.per_class] == [100, 100, 100]
+    assert shared.verdict == "undetermined"
+    assert shared.examples_to_settle is None
+
+
+def test_one_draw_and_draws_that_all_agree_prove_nothing():
+    one = compare([drawn(1.0, 0.0, n=30, seeds=(1, 1))], NAMES, "accuracy", shared=0.0)
+    assert (one.verdict, one.gain.low, one.gain.high) == ("undetermined", -1.0, 1.0)
+    assert (one.transfer_score[1], one.minimal_detectable_gain) == (0.0, 1.0)
+    equal = compare([drawn(1.0, 1.0, n=12, seeds=(1, 1), seed=s) for s in range(10)], NAMES, "accuracy", shared=0.0)
+    assert 0.01 < equal.gain.high < 0.05
 
 
 def test_rounds_that_all_agree_are_not_certain():

@@ -166,21 +166,44 @@ def test_a_foreign_folder_says_what_was_expected(tmp_path, make):
     assert "headstart fit" in info.value.problems[0].next
 
 
-def test_a_save_that_does_not_come_back_identical_fails_and_leaves_the_old(tmp_path, monkeypatch):
+def other_weights(head):
+    return type(head)(**{key: value * np.float32(1.01) for key, value in head.arrays().items()})
+
+
+def other_predictions(head):
+    """The same weights in a head that makes something else of them."""
+
+    class Wrong(type(head)):
+        def logits(self, vectors):
+            return 1.01 * super().logits(vectors)
+
+    return Wrong(**head.arrays())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(other_weights, "reloaded weights differ"), (other_predictions, "differs from the one in memory by up to")],
+)
+def test_a_save_that_does_not_come_back_identical_fails_and_leaves_the_old(tmp_path, monkeypatch, spoil, words):
     old = predictor("pixels")
     old.save(tmp_path / "model")
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     real = module.restore_head
-
-    def wrong(kind, arrays):
-        return real(kind, {key: value * np.float32(1.01) for key, value in arrays.items()})
-
-    monkeypatch.setattr(module, "restore_head", wrong)
-    with pytest.raises(PredictorError, match="differs from the one in memory by up to"):
+    monkeypatch.setattr(module, "restore_head", lambda kind, arrays: spoil(real(kind, arrays)))
+    with pytest.raises(PredictorError, match=words):
         predictor("pixels", temperature=0.5).save(tmp_path / "model")
     monkeypatch.undo()
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"], "something half-written was left behind"
+
+
+def test_what_it_is_made_of_is_compared_even_where_nothing_is_predicted(tmp_path, monkeypatch):
+    real = module.restore_head
+    monkeypatch.setattr(module.Predictor, "_forward", lambda *_: pytest.fail("it predicted"))
+    predictor("pixels").save(tmp_path / "model", predicting=False)
+    monkeypatch.setattr(module, "restore_head", lambda kind, arrays: other_weights(real(kind, arrays)))
+    with pytest.raises(PredictorError, match="reloaded weights differ"):
+        predictor("pixels").save(tmp_path / "model", predicting=False)
 
 
 def test_a_difference_only_real_pictures_show_is_found_by_check(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def make(costs, *, gradients=False, **changes):
         strategy = kind(family, side, gradients)
         rows += [Setting(card(f"on:{family}"), strategy(c, n), n) for n, c in enumerate(grid)]
     options = {"examples": 100, "training": 100, "sealed": 50, "classes": 2, "label_value": True, **changes}
-    return Plan("test", rows, **options)
+    return Plan(options.pop("episodes", ["test"]), rows, **options)
 
 
 def result(spec, side, wall, *, failed=False):
@@ -301,6 +301,24 @@ def test_what_was_not_tried_is_told():
     ((setting, predicted),) = plan.untried(results, scores)
     assert setting.family == ("on:dear", "dear")
     assert predicted > 400
+
+
+def test_draws_are_searched_one_by_one_and_each_has_its_finals():
+    draws = [f"draw{i + 1}" for i in range(8)]
+    few = {"examples": 60, "training": 10, "episodes": draws, "seeds": 8, "label_value": False}
+    results, _ = play(make({("baseline", "b"): [1.0], ("transfer", "t"): [1.0]}, **few), wall=lambda spec: 1.0)
+    assert all(r.spec.episode == f"draw{r.spec.seed + 1}" for r in results)
+    assert {r.spec.seed for r in search(results)} == set(range(5))
+    finals = [(r.side, r.spec.seed) for r in results if r.spec.phase == "final"]
+    assert sorted(finals) == sorted((side, seed) for side in ("baseline", "transfer") for seed in range(8))
+    # A route is only tried if there is time for it on all draws: 9 x 1.5 s, 4 s for the report, and the baseline's.
+    for left, tried in ((16.0, False), (30.0, True)):
+        rows = {("baseline", "b"): [0.1], ("transfer", "quick"): [0.1], ("transfer", "slow"): [15.0]}
+        found, _ = play(make(rows, gradients=True, **few), left, wall=lambda spec: 0.1)
+        assert any("slow" in r.spec.strategy for r in search(found)) == tried
+    # Where time is short after all, five draws are judged, whatever that takes.
+    late, _ = play(make({("baseline", "b"): [0.1], ("transfer", "t"): [0.1]}, **few), 12, wall=lambda spec: 5.0)
+    assert {r.spec.seed for r in late if r.spec.phase == "final" and r.side == "transfer"} == set(range(5))
 
 
 def test_labels_are_worth_a_quarter_and_a_half():

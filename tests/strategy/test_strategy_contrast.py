@@ -43,6 +43,28 @@ def test_the_loss_is_that_of_all_pairs_those_of_one_class_weighing_as_much_as_th
     assert float(Pairs()(nn.Identity(), (perfect, torch.tensor([5, 5, 1, 2])))["loss"]) == 0
 
 
+def test_with_a_temperature_it_is_the_cross_entropy_of_the_own_class_among_all_others():
+    z, y = unit(7), torch.tensor([0, 0, 1, 2, 2, 2, 3])
+    losses = []
+    for i in range(7):
+        others = [j for j in range(7) if j != i]
+        total = sum(np.exp(float(z[i] @ z[j]) / 0.2) for j in others)
+        if partners := [j for j in others if y[j] == y[i]]:
+            losses.append(np.mean([-np.log(np.exp(float(z[i] @ z[j]) / 0.2) / total) for j in partners]))
+    assert len(losses) == 5, "the classes 1 and 3 have one example each"
+    z.requires_grad_(True)
+    found = Pairs(0.2)(nn.Identity(), (z, y))["loss"]
+    assert float(found.detach()) == pytest.approx(np.mean(losses), rel=1e-5)
+    found.backward()
+    assert torch.isfinite(z.grad).all()
+    lone = Pairs(0.2)(nn.Identity(), (unit(2), torch.tensor([0, 1])))
+    assert float(lone["loss"]) == 0
+
+
+def test_more_classes_take_more_steps():
+    assert [Contrast()._steps(classes) for classes in (1, 2, 3, 6, 12, 77)] == [5, 5, 8, 15, 30, 30]
+
+
 def test_texts_are_read_in_parts_and_come_back_in_their_order():
     torch.manual_seed(0)
     trunk = BertEncoder(vocabulary=50, width=16, layers=2, heads=2, inner=32, positions=40).eval()

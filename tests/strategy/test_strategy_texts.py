@@ -28,8 +28,8 @@ from headstart.strategy.adapt.scratch import Scratch
 from headstart.target.inputs import StringInputs
 from headstart.target.view import Examples, TrainView
 from headstart.testing import check_adapt, check_all, check_source
-from headstart.testing.texts import CLASSES, WORDS, planted_texts
-from headstart.train import Plan, Trainable
+from headstart.testing.texts import CLASSES, WORDS, planted_texts, word
+from headstart.train import Plan, Trainable, train
 
 pytestmark = pytest.mark.fast
 
@@ -211,6 +211,73 @@ def test_what_was_tuned_is_saved_and_comes_back_bit_for_bit(strategy, tmp_path):
     assert all(np.array_equal(value, again.body.tensors()[key]) for key, value in made.body.tensors().items())
     assert np.array_equal(made.head.weight, again.head.weight)
     assert np.array_equal(made.predict_proba(held), again.predict_proba(held))
+
+
+def of_many_lengths(n):
+    rng = np.random.default_rng(3)
+    texts = [" ".join(word(int(w)) for w in rng.integers(0, 40, 1 + i % 12)) for i in range(n)]
+    return TrainView(Examples(StringInputs(texts), np.arange(n, dtype=np.int64) % 2), CLASSES, "accuracy")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trains the last stage on texts of many lengths: the losses of all epochs and on held-out texts, the predictor."""
+
+    def run(seen, bench, from_cut):
+        histories = []
+
+        def remembered(*arguments, **options):
+            histories.append(train(*arguments, **options))
+            return histories[-1]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(network, "train", remembered)
+            if not from_cut:
+                patch.setattr(network, "_resumable", lambda *_: False)
+            made = Finetune(epochs=4, last=1, rate=1e-2, trunk=1.0)(
+                TinyBert(), seen, budget=Budget(), seed=0, bench=bench
+            )
+        return [*histories[0].losses, *histories[0].evaluations], made
+
+    return run
+
+
+def test_from_the_values_at_a_cut_training_takes_the_same_path(trained, tmp_path):
+    seen = of_many_lengths(72)
+    whole, by_itself = trained(seen, Bench(store=tmp_path / "a"), from_cut=False)
+    cut, made = trained(seen, Bench(store=tmp_path / "b"), from_cut=True)
+    assert len(whole) == 8
+    assert max(whole) - min(whole) > 0.05, "there is a path"
+    np.testing.assert_allclose(cut, whole, rtol=2e-3)  # half precision at the cut
+    held = StringInputs([word(3), f"{word(7)} {word(9)} {word(1)}"])
+    np.testing.assert_allclose(made.predict_proba(held), by_itself.predict_proba(held), atol=5e-3)
+    state, before = made.body.module.state_dict(), TinyBert().module().state_dict()
+    frozen = [name for name in before if not name.startswith("encoder.layer.1.")]
+    assert all(torch.equal(state[name], before[name]) for name in frozen)
+
+
+def test_what_precedes_a_cut_is_computed_once_and_kept(trained, tmp_path, monkeypatch):
+    read, resumed = [], []
+    to, on = BertEncoder.read_to, BertEncoder.resume
+    monkeypatch.setattr(BertEncoder, "read_to", lambda self, x, stage: read.append(x.shape) or to(self, x, stage))
+    monkeypatch.setattr(BertEncoder, "resume", lambda self, r, stage: resumed.append(1) or on(self, r, stage))
+    seen = of_many_lengths(72)
+    first, _ = trained(seen, Bench(store=tmp_path), from_cut=True)
+    assert sum(rows for rows, _ in read) == 72
+    assert {length for _, length in read} == {8, 16}
+    assert len(resumed) >= 4 * 4
+    read.clear()
+    bench = Bench(store=tmp_path)
+    again, _ = trained(seen, bench, from_cut=True)
+    assert (again, read) == (first, [])
+    assert bench.tally.computed == 0
+
+
+def test_values_that_memory_does_not_hold_are_not_kept(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(network, "CUT_BYTES", 1000)
+    monkeypatch.setattr(BertEncoder, "resume", None)
+    losses, _ = trained(of_many_lengths(48), Bench(store=tmp_path), from_cut=True)
+    assert np.isfinite(losses).all()
 
 
 def test_lora_says_what_it_lacks(monkeypatch):

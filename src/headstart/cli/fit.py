@@ -39,8 +39,19 @@ def fit(
         typer.Option(metavar="FILE", help="What the classes mean, for zero-shot: YAML, a sentence or more per class."),
     ] = None,
     test_fraction: TestFraction = 0.25,
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="Learn from so many labels of each class, over many draws of them.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(min=2, help="Draws of --shots. Default: 10.")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, or a torch device such as cuda.")] = "cpu",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Of frozen features on the CPU: f32, bf16, or auto: bf16 where a check on the target's own training "
+            "examples shows that it costs no accuracy."
+        ),
+    ] = "auto",
     profile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write where the time went, phase by phase, as JSON.")
     ] = None,
@@ -64,8 +75,11 @@ def fit(
         group=group,
         describe=describe,
         test_fraction=test_fraction,
+        shots=shots,
+        draws=draws,
         seed=seed,
         device=device,
+        precision=precision,
     )
 
 
@@ -95,18 +109,23 @@ def _run(target: str, folder: Path, **options: Any) -> Run:
     with profile.phase("import"):
         from headstart import api, source
         from headstart.search.run import refuse_foreign
+        from headstart.target import shots
         from headstart.target.describe import read_descriptions
 
         console = stderr_console()
     reading = {key: options.pop(key) for key in ("label", "input", "group", "test_fraction")}
     described = options.pop("describe", None)
     said = None if described is None else read_descriptions(described)
+    labels, draws = options.pop("shots", None), options.pop("draws", None)
+    shots.check(labels, draws)
     api.prepare(**options)
     refuse_foreign(folder)
     with run_listener(console) as listener:
         with profile.phase("read"):
             data = read_target(listener, target, seed=options["seed"], **reading)
         data = data.described(said)
+        if labels is not None:
+            data = shots.drawn(data, labels, draws, seed=options["seed"])
         for line in target_lines(data):
             listener.say(line)
         names = [card.short for card in source.cards(options["source"] or source.bundled_names(data.modality))]

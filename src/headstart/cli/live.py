@@ -83,12 +83,13 @@ def run_listener(console: Console) -> Any:
                 self.say(f"  {'side':<9} {'route':<54} {what:<33} {'time':>7}  {peak:>12}")
             phase = "" if spec.phase == "search" else f" ({spec.phase})"
             budget = "" if left == float("inf") else f", {format_seconds(max(0.0, left))} of budget left"
-            self.words = f"{spec.words()}{phase}, {_fold(spec)}, about {format_seconds(predicted)}{budget} "
+            self.words = f"{spec.words()}{phase}, {spec.place()}, about {format_seconds(predicted)}{budget} "
             self.live(self.words)
 
         def ended(self, result: Any, score: tuple[float, float, float] | None, left: float) -> None:
             if result.spec.phase == "final" and result.status == "ok" and not _trains(result.spec):
-                self.finals.setdefault((result.spec.episode, result.spec.setting), []).append(result)
+                episode = "" if result.spec.place().startswith("draw") else result.spec.episode
+                self.finals.setdefault((episode, result.spec.setting), []).append(result)
                 return
             if result.spec.phase != "final":
                 self.flush()
@@ -107,7 +108,7 @@ def run_listener(console: Console) -> Any:
                     "ship": "trained for shipping",
                 }[result.spec.phase]
             budget = "" if left == float("inf") else f"  {format_seconds(max(0.0, left)):>11} left"
-            self.row(name, f"{_fold(result.spec)}  {shown}", [result], budget)
+            self.row(name, f"{result.spec.place()}  {shown}", [result], budget)
 
         def row(self, name: str, what: str, results: list[Any], budget: str = "") -> None:
             """One line of the table, of one result or of several together."""
@@ -119,7 +120,7 @@ def run_listener(console: Console) -> Any:
             """Say the final trials of routes that train no network, which hardly differ: a line for all seeds."""
             for results in self.finals.values():
                 spec = results[0].spec
-                what = f"{_seeds([r.spec.seed for r in results])} predicted the test"
+                what = f"{_seeds(results)} predicted the test"
                 self.row(f"{spec.words()}{_details(spec)}", what, results)
             self.finals.clear()
 
@@ -136,19 +137,15 @@ def run_listener(console: Console) -> Any:
     return Shown(console)
 
 
-def _fold(spec: Any) -> str:
-    """What the seed of a trial stands for: in the search, the fold that it is validated on."""
-    return f"{'fold' if spec.phase == 'search' else 'seed'} {spec.seed + 1}"
-
-
-def _seeds(seeds: list[int]) -> str:
-    """`seed 1`, `seeds 1 to 5`, or, where a resumed run goes on, whichever they are."""
-    numbers = [seed + 1 for seed in sorted(seeds)]
+def _seeds(results: list[Any]) -> str:
+    """`seed 1`, `draws 1 to 5`, or, where a resumed run goes on, whichever they are."""
+    kind = results[0].spec.place().split()[0]
+    numbers = sorted(r.spec.seed + 1 for r in results)
     if len(numbers) == 1:
-        return f"seed {numbers[0]}"
+        return f"{kind} {numbers[0]}"
     if numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f"seeds {numbers[0]} to {numbers[-1]}"
-    return f"seeds {', '.join(map(str, numbers))}"
+        return f"{kind}s {numbers[0]} to {numbers[-1]}"
+    return f"{kind}s {', '.join(map(str, numbers))}"
 
 
 def _trains(spec: Any) -> bool:

@@ -38,6 +38,15 @@ def counted(n: int, thing: str) -> str:
     return f"{n} {thing}" + ("" if n == 1 else "s")
 
 
+def drawn_words(draws: int, labels: int) -> str:
+    """How many few-shot draws, of how many labels.
+
+    >>> drawn_words(10, 1)
+    '10 draws of 1 label per class'
+    """
+    return f"{counted(draws, 'draw')} of {counted(labels, 'label')} per class"
+
+
 def target_lines(target: Any) -> Iterator[str]:
     """What a target is."""
     split = {"given": "given split", "made": "stratified split", "cross-fit": "no test split: cross-fitting"}[
@@ -49,6 +58,8 @@ def target_lines(target: Any) -> Iterator[str]:
     parts.append(
         f"{target.n_train:,} train / {target.n_test:,} test ({split})" if target.split != "cross-fit" else split
     )
+    if target.shots is not None:
+        parts.append(drawn_words(target.shots.draws, target.shots.labels))
     hygiene = target.hygiene
     if hygiene.unreadable:
         what = "unreadable file" if target.modality == "image" else "empty or unreadable text"
@@ -118,13 +129,16 @@ def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
     """What came of a run."""
     from headstart.budget import format_seconds
 
-    seeds = counted(evidence.seeds, "seed")
-    yield f"  verdict   {evidence.verdict.upper()}  {gain_words(evidence)}, n = {evidence.n_test}, {seeds}"
+    shots = evidence.shots
+    often = counted(evidence.seeds, "seed") if shots is None else drawn_words(len(shots.draws), shots.labels)
+    yield f"  verdict   {evidence.verdict.upper()}  {gain_words(evidence)}, n = {evidence.n_test}, {often}"
     sides = []
     for title, side in (("best", "transfer"), ("best baseline", "baseline")):
         route = getattr(evidence, side)
+        between = f" ({100 * route.low:.1f} to {100 * route.high:.1f})" if shots is not None else ""
         sides.append(
-            f"{title}: {route_words(evidence, side)}, {100 * route.score:.1f} %, {format_seconds(route.seconds)}"
+            f"{title}: {route_words(evidence, side)}, {100 * route.score:.1f} %{between}, "
+            f"{format_seconds(route.seconds)}"
         )
     yield f"            {';  '.join(sides)}"
     yield f"  shipped   {evidence.shipped_reason}"

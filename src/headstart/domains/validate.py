@@ -113,10 +113,10 @@ def reversed_right(seen: Seen) -> Floats:
     """
     guessed = seen.asked.argmax(axis=1)
     if len(np.unique(guessed)) < 2:
-        return (seen.y == guessed[0]).astype(np.float64)
+        return np.asarray(seen.y == guessed[0], dtype=np.float64)
     S, T = ((X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-6) for X in (seen.Xs, seen.Xt))
     found = solve(T.astype(np.float32), guessed, seen.asked.shape[1])
-    return ((S @ found.weight.T + found.bias).argmax(axis=1) == seen.y).astype(np.float64)
+    return np.asarray((S @ found.weight.T + found.bias).argmax(axis=1) == seen.y, dtype=np.float64)
 
 
 def neighbourhood(seen: Seen) -> float:

@@ -21,6 +21,7 @@ from headstart import profile
 from headstart.features import compiled
 from headstart.features.augment import Augmentation
 from headstart.features.engine import MAP, POOLED, Engine, TorchEngine
+from headstart.features.precision import BF16, F32, Precision, has_bf16
 from headstart.features.preprocess import decoded
 from headstart.source.card import Preprocessing, Source, Stage
 from headstart.target.inputs import Inputs
@@ -75,6 +76,8 @@ class Body(ABC):
     width: int
     modality: str = "image"
     """What the inputs are: the name of one of :data:`headstart.target.modality.MODALITIES`."""
+    chunk: int = 256
+    """Examples between two writes to the store: what a kill -9 can cost."""
 
     def prepare(self, count: int) -> None:  # noqa: B027 - most bodies have nothing to prepare
         """Load what is needed to compute `count` vectors, so that it is not counted as computing them."""
@@ -269,6 +272,7 @@ class NetworkBody(_PixelBody):
         view: compute an augmented view of each picture instead of the picture.
         tensors: its weights, where they are known without the module.
         digest: of weights that were trained here, by which the cache of compiled networks knows them.
+        precision: of the arithmetic, `f32` or `bf16`; the latter where the processor has it, else `f32` stands in.
     """
 
     def __init__(
@@ -285,7 +289,9 @@ class NetworkBody(_PixelBody):
         view: View | None = None,
         tensors: Tensors | None = None,
         digest: str = "",
+        precision: Precision = F32,
     ) -> None:
+        self.precision: Precision = precision
         self._digest = revision or (f"trained:{digest}" if digest else None)
         self._module, self.architecture, self.preprocessing = module, architecture, preprocessing
         self._pooled, self.revision, self.device = width, revision, device
@@ -301,7 +307,12 @@ class NetworkBody(_PixelBody):
 
     @classmethod
     def of(
-        cls, source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,), view: View | None = None
+        cls,
+        source: Source,
+        device: str = "cpu",
+        outputs: tuple[str, ...] = (POOLED,),
+        view: View | None = None,
+        precision: Precision = F32,
     ) -> NetworkBody:
         """The body of a source of pictures as it is. The network is only loaded when something must be computed."""
         card = source.card
@@ -317,6 +328,7 @@ class NetworkBody(_PixelBody):
             stages=card.stages,
             outputs=outputs,
             view=view,
+            precision=precision,
         )
 
     @property
@@ -339,15 +351,24 @@ class NetworkBody(_PixelBody):
             return
         self._scale = scale
         folder = self._folder()
+        precision = self.computes_in
+        if precision != self.precision and self.device == "cpu":
+            log.warning(
+                "features of this model are computed in %s where the processor has it; here %s is used, which takes "
+                "longer and is no less exact",
+                self.precision,
+                precision,
+            )
         if folder is not None:
-            if not folder.is_dir() and count >= COMPILE_FROM:
+            # Only a compiled network has bf16, and a handful of inputs must not have other features than many.
+            if not folder.is_dir() and (count >= COMPILE_FROM or precision == BF16):
                 names = tuple(stage.name for stage in self.stages)
                 traced, kept = self._staged(names)
                 state = self.tensors() if self._tensors is None else None  # a saved model has them already
                 self._convert(traced, kept, folder, state)
             if folder.is_dir() and not compiled.refused(folder):
                 try:
-                    self._engine = _engine(folder, self.outputs, count < compiled.CompiledEngine.FEW)
+                    self._engine = _engine(folder, self.outputs, count < compiled.CompiledEngine.FEW, precision)
                     return
                 except Exception as error:  # a damaged cache must not stop anyone
                     log.warning("the compiled network in %s cannot be read (%s); torch is used", folder, error)
@@ -356,6 +377,12 @@ class NetworkBody(_PixelBody):
         if kept != stages:
             raise ValueError(f"{self.architecture} cannot be cut at {', '.join(stages)}")
         self._engine = self._eager(module, stages, count)
+
+    @property
+    def computes_in(self) -> Precision:
+        """The precision of its features on this machine: f32 where the processor, or the network, cannot do bf16."""
+        folder = self._folder() if self.precision == BF16 else None
+        return BF16 if folder is not None and has_bf16() and not compiled.refused(folder) else F32
 
     def _folder(self) -> Any:
         """Where the compiled network lies or would lie; None: torch is used."""
@@ -402,15 +429,23 @@ class NetworkBody(_PixelBody):
             "revision": self.revision,
             "stages": [[stage.name, list(stage.shape), stage.flops] for stage in self.stages],
             "outputs": list(self.outputs),
-        }
+        } | ({} if self.precision == F32 else {"precision": self.precision})
 
-    def parts(self) -> list[Part]:
-        """Architecture, preprocessing, revision, output, dtype, augmented view, and the extractor's version."""
-        if self.revision is None:
-            return []
-        common = {key: value for key, value in self.spec().items() if key not in ("stages", "width", "outputs")}
+    def _common(self) -> dict[str, Any]:
+        """What the values of all outputs depend on."""
+        apart = ("stages", "width", "outputs", "precision")
+        common = {key: value for key, value in self.spec().items() if key not in apart}
         if self.device != "cpu":
             common["device"] = self.device.partition(":")[0]  # bf16 there
+        elif self.computes_in != F32:
+            common["precision"] = self.computes_in
+        return common
+
+    def parts(self) -> list[Part]:
+        """Architecture, preprocessing, revision, precision, output, dtype, augmented view, the extractor's version."""
+        if self.revision is None:
+            return []
+        common = self._common()
         if self.view is not None:
             common |= {"augmentation": asdict(self.view.augmentation), "view": self.view.number}
         parts = []
@@ -509,6 +544,6 @@ def _with_stages(module: nn.Module, stages: tuple[str, ...]) -> tuple[Any, tuple
 
 
 @functools.lru_cache(maxsize=2)  # each holds some 100 MiB
-def _engine(folder: Any, outputs: tuple[str, ...], few: bool) -> Engine:
+def _engine(folder: Any, outputs: tuple[str, ...], few: bool, precision: Precision) -> Engine:
     """Compiled networks are shared by all bodies of a process."""
-    return compiled.CompiledEngine(folder, outputs, 1 if few else 1_000)
+    return compiled.CompiledEngine(folder, outputs, 1 if few else 1_000, precision)

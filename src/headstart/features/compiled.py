@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from headstart import machine
 from headstart.features.engine import MAP, POOLED, Engine
+from headstart.features.precision import F32, Precision
 from headstart.features.preprocess import normalise
 from headstart.files import cache_directory, new_directory
 from headstart.source.card import Preprocessing
@@ -70,6 +71,7 @@ class CompiledEngine(Engine):
         folder: of the converted network.
         outputs: see :class:`Engine`; the network computes nothing that they do not need.
         count: how many pictures will come; for a handful the latency of one batch matters, not the throughput.
+        precision: of the arithmetic.
 
     Raises:
         OSError: a file is missing.
@@ -78,7 +80,9 @@ class CompiledEngine(Engine):
 
     FEW = 8
 
-    def __init__(self, folder: Path, outputs: tuple[str, ...] = (POOLED,), count: int = 1_000) -> None:
+    def __init__(
+        self, folder: Path, outputs: tuple[str, ...] = (POOLED,), count: int = 1_000, precision: Precision = F32
+    ) -> None:
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         if about["sha256"] != _digest(folder):
             raise ValueError("its digest is another")
@@ -98,10 +102,10 @@ class CompiledEngine(Engine):
                 axes = {4: [2, 3], 3: [1]}.get(rank)
                 node = ops.reduce_mean(node, np.array(axes), keep_dims=False).output(0) if axes else node
             wanted.append(ops.result(node))
-        # f32: on processors with bf16 arithmetic OpenVINO would otherwise round to it, and say nothing.
+        # Always said: on processors with bf16 arithmetic OpenVINO would otherwise round to it, and say nothing.
         settings = {
             "PERFORMANCE_HINT": "LATENCY" if count < self.FEW else "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
         }
         compiled = core.compile_model(openvino.Model(wanted, model.get_parameters()), "CPU", settings)
         requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")

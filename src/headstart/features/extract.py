@@ -36,9 +36,6 @@ class Tally:
     saved: float = 0.0
 
 
-_CHUNK = 256  # examples between two writes to the store: what a kill -9 can cost
-
-
 def extract(
     body: Body,
     inputs: Inputs,
@@ -112,8 +109,8 @@ def extract_parts(
     missing = np.flatnonzero(~found)
     if len(missing):
         _prepare(body, len(missing), tally)
-    for start in range(0, len(missing), _CHUNK):
-        rows = missing[start : start + _CHUNK]
+    for start in range(0, len(missing), body.chunk):
+        rows = missing[start : start + body.chunk]
 
         def report(done: int, _total: int, start: int = start) -> None:
             if progress is not None:

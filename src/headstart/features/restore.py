@@ -8,6 +8,7 @@ import numpy as np
 
 from headstart.features.body import Body, EmptyBody, HandcraftedBody, NetworkBody, Tensors
 from headstart.features.engine import POOLED
+from headstart.features.precision import F32, Precision
 from headstart.features.text import TOKENIZER, TextBody
 from headstart.features.tfidf import VOCABULARY, TfidfBody
 from headstart.source.card import Preprocessing, Source, Stage, Tokens
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def body_of(source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,)) -> NetworkBody:
+def body_of(
+    source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,), precision: Precision = F32
+) -> NetworkBody:
     """The body of a source as it is, whatever it takes. Its network is only loaded when something must be computed."""
     if isinstance(source.card.preprocessing, Tokens):
-        return TextBody.of_text(source, device, outputs)
-    return NetworkBody.of(source, device, outputs)
+        return TextBody.of_text(source, device, outputs, precision)
+    return NetworkBody.of(source, device, outputs, precision=precision)
 
 
 def restore(spec: dict[str, Any], tensors: Tensors, digest: str = "", documents: dict[str, str] | None = None) -> Body:
@@ -58,6 +61,7 @@ def restore(spec: dict[str, Any], tensors: Tensors, digest: str = "", documents:
     stages = tuple(Stage(name, tuple(shape), flops) for name, shape, flops in spec.get("stages", []))
     outputs = tuple(spec.get("outputs", [POOLED]))
     kept: dict[str, Any] = {"stages": stages, "outputs": outputs, "tensors": tensors, "digest": digest}
+    kept["precision"] = spec.get("precision", F32)
     architecture, width, revision = spec["architecture"], spec["width"], spec["revision"]
     if spec["kind"] == "network":
         how = Preprocessing.from_json(spec["preprocessing"])

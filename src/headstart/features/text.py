@@ -18,6 +18,7 @@ from headstart import profile
 from headstart.features import compiled
 from headstart.features.body import EXTRACTOR_VERSION, Forward, NetworkBody, Part, Progress, Tensors
 from headstart.features.engine import MAP, POOLED, Engine, TorchEngine
+from headstart.features.precision import F32, Precision
 from headstart.source.card import Preprocessing, Source, SourceCard, Stage, TextSource, Tokens
 from headstart.target.inputs import Inputs, texts_in
 from headstart.target.unreadable import Unreadable
@@ -29,7 +30,7 @@ TOKENIZER = "tokenizer.json"
 STEP = 8
 """Batches are padded to a multiple of so many tokens: every new shape has to be planned by the engine once."""
 
-AT_ONCE = 1_024
+AT_ONCE = 2_048
 """So many texts are read and cut into tokens at a time; they are sorted by length before they are put into batches."""
 
 TOKENS = (256, 512, 1_024)
@@ -184,9 +185,11 @@ class TextBody(NetworkBody):
         outputs: `pooled`, or names of stages.
         tensors: likewise.
         digest: likewise.
+        precision: likewise.
     """
 
     modality = "text"
+    chunk = AT_ONCE
 
     def __init__(
         self,
@@ -202,6 +205,7 @@ class TextBody(NetworkBody):
         outputs: tuple[str, ...] = (POOLED,),
         tensors: Tensors | None = None,
         digest: str = "",
+        precision: Precision = F32,
     ) -> None:
         if maps := [name for name in outputs if name.endswith(MAP)]:
             raise ValueError(f"{architecture}: values at every token are not kept ({', '.join(maps)})")
@@ -216,11 +220,14 @@ class TextBody(NetworkBody):
             outputs=outputs,
             tensors=tensors,
             digest=digest,
+            precision=precision,
         )
         self.tokens, self.words = tokens, Words(document, tokens)
 
     @classmethod
-    def of_text(cls, source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,)) -> TextBody:
+    def of_text(
+        cls, source: Source, device: str = "cpu", outputs: tuple[str, ...] = (POOLED,), precision: Precision = F32
+    ) -> TextBody:
         """The body of a source as it is. The network is only loaded when something must be computed."""
         card = source.card
         assert isinstance(card.preprocessing, Tokens)
@@ -234,6 +241,7 @@ class TextBody(NetworkBody):
             device,
             stages=card.stages,
             outputs=outputs,
+            precision=precision,
         )
 
     def compute(self, inputs: Inputs, index: NDArray[np.int64], progress: Progress | None = None) -> Forward:
@@ -246,20 +254,23 @@ class TextBody(NetworkBody):
             with profile.phase("decode"):
                 read = _read(inputs, part, unreadable)
                 cut = self.words.windows([text for _, text in read])
-            rows = np.repeat([row + start for row, _ in read], [len(windows) for windows in cut]).astype(np.int64)
-            flat = [window for windows in cut for window in windows]
-            with profile.phase("forward"):
-                found = self._forward(flat)
-                weights = np.array([len(window) for window in flat], dtype=np.float64)
-                here = np.array([row + start for row, _ in read], dtype=np.int64)
-                total = np.zeros((len(part), self.width))
-                mass = np.zeros(len(part))
-                np.add.at(total, rows - start, found * weights[:, None])
-                np.add.at(mass, rows - start, weights)
-                vectors[here] = (total[here - start] / mass[here - start, None]).astype(np.float32)
+            if read:
+                with profile.phase("forward"):
+                    vectors[[row + start for row, _ in read]] = self._of_windows(cut)
             if progress is not None:
                 progress(min(start + AT_ONCE, len(index)), len(index))
         return Forward(self._scaled(vectors), unreadable)
+
+    def _of_windows(self, cut: list[list[NDArray[np.int32]]]) -> NDArray[np.float32]:
+        """(M, D) of M texts: the mean of their windows', weighted by their tokens."""
+        flat = [window for windows in cut for window in windows]
+        found = self._forward(flat)
+        if len(flat) == len(cut):
+            return found
+        first = np.cumsum([0, *(len(windows) for windows in cut[:-1])])
+        weights = np.array([len(window) for window in flat], dtype=np.float64)[:, None]
+        total = np.add.reduceat(found * weights, first, axis=0) / np.add.reduceat(weights, first, axis=0)
+        return np.asarray(total.astype(np.float32))
 
     def _forward(self, flat: list[NDArray[np.int32]]) -> NDArray[np.float32]:
         """Windows to vectors (M, D)."""
@@ -328,12 +339,10 @@ class TextBody(NetworkBody):
         return {**common, "kind": "text network", "tokens": self.tokens.to_json(), "tokenizer": self.words.digest}
 
     def parts(self) -> list[Part]:
-        """Architecture, tokens, tokenizer, revision, output, dtype, and the extractor's version."""
+        """Architecture, tokens, tokenizer, revision, precision, output, dtype, and the extractor's version."""
         if self.revision is None:
             return []
-        common = {key: value for key, value in self.spec().items() if key not in ("stages", "width", "outputs")}
-        if self.device != "cpu":
-            common["device"] = self.device.partition(":")[0]  # bf16 there
+        common = self._common()
         return [
             Part(name, {**common, "stage": name, "dtype": "float32", "extractor": EXTRACTOR_VERSION}, shape)
             for name, shape in zip(self.outputs, self._shapes, strict=True)

@@ -14,6 +14,7 @@ SCHEMA = 1
 
 Verdict = Literal["helped", "hurt", "undetermined"]
 Side = Literal["transfer", "baseline"]
+Method = Literal["paired stratified bootstrap", "corrected resampled t-test", "paired t-test over draws"]
 
 
 class _Part(BaseModel):
@@ -87,6 +88,7 @@ class Route(_Part):
         default=None, description="floating-point operations to predict one example"
     )
     seconds_per_1000: float | None = Field(default=None, description="seconds per 1,000 predictions on this machine")
+    precision: Literal["f32", "bf16"] = Field(default="f32", description="in which frozen features are computed")
 
 
 class ClassGain(_Part):
@@ -139,6 +141,20 @@ class LeaderboardRow(_Part):
     note: str = Field(default="", description="why it failed or was skipped")
 
 
+class PrecisionCheck(_Part):
+    """Whether the features of a source may be computed in bf16: what a probe on training examples makes of both."""
+
+    source: str = Field(description="as in Route")
+    precision: Literal["f32", "bf16"] = Field(description="in which its features were computed")
+    why: str = Field(description="in words")
+    examples: int | None = Field(default=None, description="training examples looked at; null where none were")
+    f32: float | None = Field(default=None, description="leave-one-out accuracy of a ridge probe on features in f32")
+    bf16: float | None = Field(default=None, description="the same on features in bf16")
+    gain: float | None = Field(default=None, description="bf16 minus f32 in the primary metric")
+    low: float | None = Field(default=None, description="lower end of its 90 % interval, by which it was decided")
+    high: float | None = Field(default=None, description="upper end of it")
+
+
 class LabelValue(_Part):
     """What labels are worth: the finalist retrained on a part of the labels, on the same sealed test set."""
 
@@ -147,6 +163,26 @@ class LabelValue(_Part):
     score: float = Field(description="primary metric on the sealed test")
     low: float = Field(description="lower end of its interval")
     high: float = Field(description="upper end of its interval")
+
+
+class Draw(_Part):
+    """One few-shot draw: both finalists trained on its labels, judged on its part of the sealed test."""
+
+    number: int = Field(description="from 1")
+    n_test: int = Field(description="sealed examples it was judged on")
+    transfer: float = Field(description="primary metric of the transfer finalist")
+    baseline: float = Field(description="primary metric of the baseline finalist")
+
+
+class Shots(_Part):
+    """A few-shot run: what so many labels of each class give, over many draws of them."""
+
+    labels: int = Field(description="of each class that a draw learns from")
+    asked: int = Field(description="draws that were asked for; those that were judged are in `draws`")
+    shared: float = Field(description="mean share of its labels that a draw has in common with another, 0 to 1")
+    choosing: int = Field(description="labels, of no draw, by which routes were chosen and temperatures fitted")
+    shipped_draw: int = Field(description="the draw whose labels the shipped model was trained on")
+    draws: list[Draw] = Field(description="in order")
 
 
 class ScoreRecord(_Part):
@@ -201,13 +237,13 @@ class Evidence(_Part):
     shipped_reason: str = Field(description="why, in a sentence")
     seeds: int = Field(description="final trainings of each finalist")
     n_test: int = Field(description="different sealed examples")
-    method: Literal["paired stratified bootstrap", "corrected resampled t-test"] = Field(
-        description="how the interval of the gain was made"
-    )
+    method: Method = Field(description="how the interval of the gain was made")
     mcnemar: McNemar | None = None
     minimal_detectable_gain: float = Field(description="smallest true gain this test could have shown with 80 % power")
     examples_to_settle: int | None = Field(
-        default=None, description="test examples at which the observed gain would be told from zero; null when settled"
+        default=None,
+        description="test examples at which the observed gain would be told from zero; null when settled, and for "
+        "few-shot draws",
     )
     cost: Cost
     per_class: list[ClassGain] = Field(default=[], description="in the order of the classes that occur in the test")
@@ -221,10 +257,14 @@ class Evidence(_Part):
     leaderboard: list[LeaderboardRow] = Field(
         default=[], description="all routes, best first, then those that were not tried"
     )
+    shots: Shots | None = Field(default=None, description="what was done draw by draw; null without --shots")
     scores: Scores | None = Field(
         default=None,
         description="how well scores had predicted the outcome; null where fewer than two pretrained sources were "
         "probed",
+    )
+    precisions: list[PrecisionCheck] = Field(
+        default=[], description="sources of which bf16 was used or checked; all other features were computed in f32"
     )
     hygiene: dict[str, Any] = Field(
         default={}, description="what was found wrong with the data and what was done about it"

@@ -244,28 +244,75 @@ def corrected_resampled_t(
     Returns:
         Estimate, low, high. With J = 1 nothing is known: minus infinity to infinity.
     """
-    return resampled_t(differences, n_train, n_test, confidence=confidence)[:3]
+    return resampled_t(differences, n_test / n_train, n_train + n_test, confidence=confidence)[:3]
 
 
 def resampled_t(
     differences: NDArray[np.floating],
-    n_train: float,
-    n_test: float,
+    correction: float,
+    n: float,
+    *,
+    confidence: float = 0.95,
+    least_variance: float = 0.0,
+    freedom: float | None = None,
+) -> Estimate:
+    """Student's interval for the mean of J differences, where that has the variance (1/J + correction) s^2.
+
+    Args:
+        differences: (J,).
+        correction: n_test / n_train for repeated cross-fitting; for few-shot draws see :func:`draws_t`.
+        n: examples that they say as much as.
+        confidence: e.g. 0.95.
+        least_variance: s^2 is taken to be so much at least.
+        freedom: degrees of freedom; None: J - 1.
+
+    Returns:
+        With J = 1 nothing is known: minus infinity to infinity.
+    """
+    from scipy.stats import t as student
+
+    differences = np.asarray(differences, dtype=np.float64)
+    count, estimate = len(differences), float(np.mean(differences))
+    if count < 2:
+        return Estimate(estimate, -math.inf, math.inf, math.inf, 1.0, n)
+    variance = max(float(differences.var(ddof=1)), least_variance)
+    error = math.sqrt((1 / count + correction) * variance)
+    critical = float(student.ppf(0.5 + confidence / 2, freedom or count - 1))
+    return Estimate(estimate, estimate - critical * error, estimate + critical * error, error, critical, n)
+
+
+def draws_t(
+    differences: NDArray[np.floating],
+    share: float,
+    n: float,
     *,
     confidence: float = 0.95,
     least_variance: float = 0.0,
 ) -> Estimate:
-    """:func:`corrected_resampled_t` with what it was made from; s^2 is taken to be `least_variance` at least."""
-    from scipy.stats import t as student
+    """Student's interval for the mean over few-shot draws: judged on different examples, but they may share labels.
 
-    differences = np.asarray(differences, dtype=np.float64)
-    count, estimate, n = len(differences), float(np.mean(differences)), n_train + n_test
-    if count < 2:
-        return Estimate(estimate, -math.inf, math.inf, math.inf, 1.0, n)
-    variance = max(float(differences.var(ddof=1)), least_variance)
-    error = math.sqrt((1 / count + n_test / n_train) * variance)
-    critical = float(student.ppf(0.5 + confidence / 2, count - 1))
-    return Estimate(estimate, estimate - critical * error, estimate + critical * error, error, critical, n)
+    The part of a draw's variance that comes from its labels is common to two draws at most as far as the labels are:
+    Cov <= share Var, with equality where it is a sum over labels (Hoeffding, "A Class of Statistics with Asymptotically
+    Normal Distribution", 1948). Were all variance from labels, the mean of J draws would have the variance
+    (1/J + share / (1 - share)) E s^2, and s^2 about (1 - share) (J - 1) degrees of freedom: exactly so many where
+    labels are dealt from shuffled decks of whole hands. Other variance is not shared, so intervals are rather too wide.
+    Without shared labels it is Student's paired t.
+
+    Args:
+        differences: (J,) one per draw.
+        share: mean share of its labels that a draw has in common with another, 0 to below 1.
+        n: judged examples, all draws together.
+        confidence: e.g. 0.95.
+        least_variance: s^2 is taken to be so much at least.
+    """
+    return resampled_t(
+        differences,
+        share / (1 - share),
+        n,
+        confidence=confidence,
+        least_variance=least_variance,
+        freedom=max(1.0, (1 - share) * (len(differences) - 1)),
+    )
 
 
 def wilson(k: float, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.judge import metrics
-from headstart.judge.evidence import ClassGain, Gain, McNemar, Side, TopK, Verdict
+from headstart.judge.evidence import ClassGain, Gain, McNemar, Method, Side, TopK, Verdict
 from headstart.judge.intervals import (
     Estimate,
     bootstrap,
+    draws_t,
     mean_score,
     resampled_t,
     score_interval,
@@ -23,14 +23,13 @@ from headstart.judge.power import examples_to_settle, minimal_detectable_gain
 
 Floats = NDArray[np.float64]
 Score = tuple[float, float, float]
-Method = Literal["paired stratified bootstrap", "corrected resampled t-test"]
 
 SIDES: tuple[Side, Side] = ("transfer", "baseline")
 
 
 @dataclass(frozen=True)
 class Round:
-    """Both finalists' predictions on the same sealed examples: the test split, or one fold of cross-fitting.
+    """Both finalists' predictions on the same sealed examples: the test split, one fold of cross-fitting, or one draw.
 
     Args:
         labels: (N,) int64, positions in the classes.
@@ -109,18 +108,26 @@ class Comparison:
 
 
 def compare(
-    rounds: Sequence[Round], classes: Sequence[str], metric: str, *, confidence: float = 0.95, seed: int = 0
+    rounds: Sequence[Round],
+    classes: Sequence[str],
+    metric: str,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    shared: float | None = None,
 ) -> Comparison:
     """Compare the two finalists on sealed examples.
 
-    One round is judged by the paired stratified bootstrap, several (cross-fitting) by the corrected resampled t-test.
+    One round is judged by the paired stratified bootstrap, several (cross-fitting) by the corrected resampled t-test,
+    few-shot draws by the paired t-test: they have no test example in common.
 
     Args:
-        rounds: one, or one per fold and repeat of cross-fitting.
+        rounds: one, or one per fold and repeat of cross-fitting, or one per draw.
         classes: names of the classes, in the order of the probabilities' last axis.
         metric: `accuracy` or `balanced_accuracy`.
         confidence: of every interval.
         seed: of the bootstrap.
+        shared: for few-shot draws, the mean share of its labels that one has in common with another; else None.
 
     Raises:
         ValueError: no round, an unknown metric, or probabilities for another number of classes.
@@ -129,16 +136,23 @@ def compare(
         raise ValueError("compare needs at least one round")
     if any(r.transfer.shape[2] != len(classes) for r in rounds):
         raise ValueError(f"expected probabilities for {len(classes)} classes in every round")
-    judge = _OneRound(rounds[0], metric, confidence, seed) if len(rounds) == 1 else _Rounds(rounds, metric, confidence)
+    judge: _OneRound | _Rounds
+    if shared is not None:
+        judge = _Draws(rounds, metric, confidence, shared=shared)
+    elif len(rounds) == 1:
+        judge = _OneRound(rounds[0], metric, confidence, seed)
+    else:
+        judge = _Rounds(rounds, metric, confidence)
     gain = judge.gain()
     estimate, low, high = gain[:3]
     return Comparison(
         verdict="helped" if low > 0 else "hurt" if high < 0 else "undetermined",
         gain=Gain(estimate=estimate, low=low, high=high, confidence=confidence),
         method=judge.method,
-        mcnemar=_mcnemar(rounds[0]) if len(rounds) == 1 else None,
+        mcnemar=_mcnemar(rounds[0]) if isinstance(judge, _OneRound) else None,
         minimal_detectable_gain=minimal_detectable_gain(gain.standard_error, gain.n_effective, critical=gain.critical),
-        examples_to_settle=examples_to_settle(estimate, low, high, judge.n_test),
+        # More test examples alone do not settle what hangs on which labels were drawn.
+        examples_to_settle=examples_to_settle(estimate, low, high, judge.n_test) if shared is None else None,
         transfer_score=judge.score("transfer"),
         baseline_score=judge.score("baseline"),
         transfer_metrics=_mean_metrics(rounds, "transfer"),
@@ -219,7 +233,11 @@ class _Rounds:
         # examples are allowed for.
         least_variance = 2 / ((n_train + n_test + 2) * n_test)
         found = resampled_t(
-            np.array(values), n_train, n_test, confidence=self.confidence, least_variance=least_variance
+            np.array(values),
+            n_test / n_train,
+            n_train + n_test,
+            confidence=self.confidence,
+            least_variance=least_variance,
         )
         return found._replace(low=max(found.low, least), high=min(found.high, 1.0))
 
@@ -256,6 +274,26 @@ class _Rounds:
             low=interval.low,
             high=interval.high,
         )
+
+
+@dataclass(frozen=True)
+class _Draws(_Rounds):
+    """Intervals for few-shot draws: each has its own labels and its own part of the test."""
+
+    method: Method = "paired t-test over draws"
+    shared: float = 0.0
+
+    @property
+    def n_test(self) -> int:
+        return sum(len(r.labels) for r in self.rounds)
+
+    def _interval(self, values: list[float], sizes: list[int], least: float) -> Estimate:
+        """Student's t over draws, widened where they share labels. `sizes`: judged examples per draw."""
+        # As in cross-fitting, draws that all agree do not prove a variance of nil.
+        least_variance = 2 / ((sum(sizes) + 2) * float(np.mean(sizes)))
+        n = float(sum(sizes))
+        found = draws_t(np.array(values), self.shared, n, confidence=self.confidence, least_variance=least_variance)
+        return found._replace(low=max(found.low, least), high=min(found.high, 1.0))
 
 
 def _mcnemar(judged: Round) -> McNemar:

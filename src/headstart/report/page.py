@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from headstart.judge.evidence import ClassGain, Evidence, LabelValue, LeaderboardRow, Route
+from headstart.judge.evidence import ClassGain, Evidence, LabelValue, LeaderboardRow, PrecisionCheck, Route
 from headstart.report import words
 from headstart.report.charts import Axis
 from headstart.report.showcase import Showcase
@@ -59,8 +59,9 @@ def environment() -> Environment:
         "memory": words.memory,
         "large": words.large,
         "md": escape_markdown,
+        "source": words.source,
     }
-    environment.globals |= {"plural": words.plural, "interval": words.interval}
+    environment.globals |= {"plural": words.plural, "interval": words.interval, "often": words.often}
     return environment
 
 
@@ -125,6 +126,7 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
     scores = [value for _, route in finalists for value in (route.low, route.score, route.high)]
     harmed, helped = class_verdicts(evidence.per_class)
     label_rows = label_value(evidence)
+    draws = evidence.shots.draws if evidence.shots is not None else []
     gain = evidence.gain
     detectable = evidence.minimal_detectable_gain
     return {
@@ -163,7 +165,14 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
         "matrix_full": len(evidence.confusion) <= FULL_MATRIX,
         "matrix_small": len(evidence.confusion) <= SMALL_MATRIX,
         "pairs": confused_pairs(evidence)[:PAIRS],
+        "draw_text": words.few_shot(evidence),
+        "draw_axis": Axis.over(
+            [value for draw in draws for value in (draw.transfer, draw.baseline)]
+            + [value for _, route in finalists for value in (route.low, route.high) if draws],
+            within=(0, 1),
+        ),
         "label_rows": label_rows,
+        "outcome": outcome(evidence),
         "label_axis": Axis.over(
             [value for _, sides in label_rows for item in sides.values() for value in (item.low, item.high)],
             within=(0, 1),
@@ -276,6 +285,14 @@ def label_value(evidence: Evidence) -> list[tuple[int, dict[str, LabelValue]]]:
     return list(rows.items())
 
 
+def outcome(evidence: Evidence) -> list[tuple[str, float]]:
+    """What the scores had guessed: each source with the score of its best probe, the best first."""
+    if evidence.scores is None:
+        return []
+    found = sorted(evidence.scores.outcome.items(), key=lambda item: -item[1])
+    return [(words.source(name), score) for name, score in found]
+
+
 def label_sentences(rows: Sequence[tuple[int, dict[str, LabelValue]]]) -> list[str]:
     """What the label curve says: how few labels transfer needs to match the baseline, and what the last labels gave."""
     sentences = []
@@ -323,7 +340,19 @@ def cost_sentences(evidence: Evidence) -> list[str]:
         sentences.append(
             f"The shipped model makes 1,000 predictions in {words.duration(shipped.seconds_per_1000)} on this machine."
         )
-    return sentences
+    return [*sentences, *map(precision_sentence, evidence.precisions)]
+
+
+def precision_sentence(check: PrecisionCheck) -> str:
+    """In which precision a source's features were computed, and what that rests on."""
+    said = f"Features of {check.source} were computed in {check.precision}"
+    if check.examples is None or check.low is None or check.high is None:
+        return f"{said}: {check.why}."
+    return (
+        f"{said}: on {words.count(check.examples)} training examples a linear probe got {words.percent(check.bf16)} "
+        f"right in bf16 and {words.percent(check.f32)} in f32 (90 % interval of the difference "
+        f"{words.interval(check.low, check.high)}); {check.why}."
+    )
 
 
 # key of the hygiene report, sentence for one, sentence for several, how one item is written: see target.hygiene.Hygiene

@@ -184,6 +184,39 @@ def sealed(evidence: Evidence) -> str:
     return plural(evidence.n_test, "sealed test example")
 
 
+def often(evidence: Evidence) -> str:
+    """How often the finalists were trained: with how many seeds, or on how many draws of how many labels."""
+    shots = evidence.shots
+    if shots is None:
+        return f"with {plural(evidence.seeds, 'seed')}"
+    return f"over {plural(len(shots.draws), 'draw')} of {plural(shots.labels, 'label')} of each class"
+
+
+def few_shot(evidence: Evidence) -> str:
+    """What was done draw by draw, in sentences; "" where no draws were made."""
+    shots = evidence.shots
+    if shots is None:
+        return ""
+    classes = len(evidence.target.classes)
+    each = shots.labels * classes
+    text = (
+        f"Each draw is {plural(each, 'label')}, {shots.labels} of each of {classes} classes, taken at random from the "
+        f"{count(evidence.target.train)} outside the sealed test. Both finalists learned from it alone and were judged "
+        "on a part of the sealed test that no other draw was judged on. "
+    )
+    text += (
+        f"Two draws have {percent(shots.shared)} of their labels in common on average, and the intervals are widened "
+        "for that. "
+        if shots.shared
+        else "No two draws have a label in common. "
+    )
+    return text + (
+        "The routes were chosen, and their confidence scaled, once for all draws, on "
+        f"{plural(shots.choosing, 'label')} that no draw learned from: these scores are of routes that are known "
+        f"to suit, with {plural(shots.labels, 'label')} of each class."
+    )
+
+
 def headline(evidence: Evidence) -> str:
     """The verdict in one line.
 
@@ -205,7 +238,7 @@ def sentence(evidence: Evidence) -> str:
         f"{metric(evidence)}; the best baseline, {route_of(evidence.baseline)}, reached "
         f"{percent(evidence.baseline.score)}. That is a gain of {points(gain.estimate)} points "
         f"({confidence(evidence)} interval {interval(gain.low, gain.high)}), measured on {sealed(evidence)}, "
-        f"with {plural(evidence.seeds, 'seed')}."
+        f"{often(evidence)}."
     )
 
 

@@ -14,7 +14,7 @@ Labels = NDArray[np.int64]
 
 PENALTIES = np.logspace(-2, 6, 25)
 COARSE = PENALTIES[::3]  # a factor of ten apart: enough for a score
-_BLOCK = 8192  # rows whose float64 copy is held at once
+_BLOCK = 2048  # rows whose float64 copies are held at once: beside the features, memory hardly grows with N
 
 
 def standardise(X: Floats) -> tuple[Floats, Floats]:
@@ -105,8 +105,7 @@ def solve(X: Floats, y: Labels, classes: int, penalties: NDArray[np.float64] = P
         Z = block(0) if N <= _BLOCK else np.concatenate([block(s) for s in range(0, N, _BLOCK)])
         values, Q = np.linalg.eigh(Z @ Z.T)
         values = np.maximum(values, 0)
-        hat_basis, target = Q, Q.T @ Yc  # f = Q diag(v / (v + lambda)) Q'Y
-        shrink = [values / (values + penalty) for penalty in penalties]
+        target = Q.T @ Yc  # f = Q diag(v / (v + lambda)) Q'Y
     else:
         gram, cross = np.zeros((D, D)), np.zeros((D, classes))
         for start in range(0, N, _BLOCK):
@@ -115,38 +114,35 @@ def solve(X: Floats, y: Labels, classes: int, penalties: NDArray[np.float64] = P
             cross += Z.T @ Yc[start : start + _BLOCK]
         values, V = np.linalg.eigh(gram)
         values = np.maximum(values, 1e-12)
-        # Left singular vectors U = Z V / sqrt(v), in float32: (N, D) once.
-        hat_basis = np.empty((N, D), dtype=np.float32)
-        for start in range(0, N, _BLOCK):
-            hat_basis[start : start + _BLOCK] = (block(start) @ V) / np.sqrt(values)
         target = (V.T @ cross) / np.sqrt(values)[:, None]
-        shrink = [values / (values + penalty) for penalty in penalties]
 
-    def left_out_at(B: NDArray[np.float64], start: int, leverage: NDArray[np.float64], at: int) -> NDArray[np.float64]:
+    def basis(start: int) -> NDArray[np.float64]:
+        """A block of the eigenvectors of the hat matrix: of Q, or of Z V / sqrt(v), which is never there as a whole."""
+        return Q[start : start + _BLOCK] if N <= D else (block(start) @ V) / np.sqrt(values)
+
+    def residuals(fitted: NDArray[np.float64], start: int, at: int) -> NDArray[np.float64]:
         """Leave-one-out residuals of a block of examples."""
-        fitted = B @ (shrink[at][:, None] * target)
         residual: NDArray[np.float64] = Yc[start : start + _BLOCK] - fitted
-        residual /= np.maximum(1 - leverage[:, at] - 1 / N, 1e-6)[:, None]
+        residual /= np.maximum(1 - leverages[start : start + _BLOCK, at] - 1 / N, 1e-6)[:, None]
         return residual
 
-    factors, errors = np.stack(shrink, axis=1), np.zeros(len(penalties))
-    leverages = np.empty((N, len(penalties)))
+    shrink = [values / (values + penalty) for penalty in penalties]
+    factors, errors, leverages = np.stack(shrink, axis=1), np.zeros(len(penalties)), np.empty((N, len(penalties)))
     for start in range(0, N, _BLOCK):
-        B = hat_basis[start : start + _BLOCK].astype(np.float64)
+        B = basis(start)
         leverages[start : start + _BLOCK] = (B**2) @ factors
         for at in range(len(penalties)):
-            errors[at] += (left_out_at(B, start, leverages[start : start + _BLOCK], at) ** 2).sum()
+            errors[at] += (residuals(B @ (shrink[at][:, None] * target), start, at) ** 2).sum()
     best = int(errors.argmin())
     penalty, factor, left_out = float(penalties[best]), shrink[best], np.empty_like(Yc)
-    for start in range(0, N, _BLOCK):
-        B = hat_basis[start : start + _BLOCK].astype(np.float64)
-        residual = left_out_at(B, start, leverages[start : start + _BLOCK], best)
-        left_out[start : start + _BLOCK] = Y[start : start + _BLOCK] - residual
     dual = factor / np.maximum(values, 1e-12)  # 1 / (v + lambda)
     if N <= D:
         coefficients = Z.T @ (Q @ (dual[:, None] * target))
     else:
         coefficients = V @ ((dual * np.sqrt(values))[:, None] * target)
+    for start in range(0, N, _BLOCK):
+        fitted = basis(start) @ (factor[:, None] * target) if N <= D else block(start) @ coefficients
+        left_out[start : start + _BLOCK] = Y[start : start + _BLOCK] - residuals(fitted, start, best)
     weight = (coefficients / scale[:, None]).T
     bias = offset - weight @ mean
     return Solution(weight.astype(np.float32), bias.astype(np.float32), penalty, left_out.astype(np.float32))

@@ -22,13 +22,13 @@ from headstart.domains.align import directions
 from headstart.domains.validate import Agreement, Seen, agreement, guarded
 from headstart.domains.weights import discriminator
 from headstart.errors import OptionError, Problem, RunError, TargetError, unknown
-from headstart.features import body_of, extract
 from headstart.judge.evidence import Evidence
 from headstart.search.assemble import assemble, finalists, judged
 from headstart.search.ledger import Ledger
 from headstart.search.listener import Listener
 from headstart.search.options import Options
 from headstart.search.plan import Setting, settings
+from headstart.search.precision import settled
 from headstart.search.run import EVIDENCE, MODEL, _prepared, _Runner
 from headstart.strategy.adapt.source_only import SourceOnly
 from headstart.target.assemble import IMBALANCED
@@ -258,10 +258,11 @@ class _Adapter(_Runner):
     def _choose(self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]) -> Choice:
         """Ask the validators. They see source labels and target inputs, and never a label of the target."""
         card = self.settings[0].card
-        body = body_of(sources.find(card.name), self.options.device)
+        precision = settled(self.ledger, card.name, episode, self.options, self.target.metric, self._bench())
+        bench = self._bench(precision)
+        body = bench.body(sources.find(card.name))
         _, held = episode.view.fold_index(0)
-        X = extract(body, episode.view.examples.inputs)
-        Z = extract(body, episode.seal.inputs)
+        X, Z = (bench.features(body, part, card.short) for part in (episode.view.examples.inputs, episode.seal.inputs))
         with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
             weights = discriminator(X, Z, seed=self.options.seed)[held]
             Xs, Xt = _narrow(X[held], Z)

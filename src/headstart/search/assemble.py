@@ -10,17 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import Problem, RunError
+from headstart.features.precision import F32
 from headstart.judge import Comparison, Round, compare, guard, guard_adapted, metrics
 from headstart.judge.evidence import (
     Calibration,
     Cost,
+    Draw,
     Evidence,
     LabelValue,
     LeaderboardRow,
+    PrecisionCheck,
     ReliabilityBin,
     Route,
     ScoreRecord,
     Scores,
+    Shots,
     Side,
     TargetSummary,
     TopK,
@@ -48,7 +52,7 @@ class Finalist:
 
     Args:
         side: transfer or baseline.
-        search: the search results of its setting.
+        search: the search results of its setting; those of all few-shot draws, which choose together.
         finals: its final results, one per seed.
     """
 
@@ -74,12 +78,22 @@ def finalists(ledger: Ledger, episode: str) -> dict[Side, Finalist]:
     """The finalists of one episode, as far as their final trials went."""
     found: dict[Side, Finalist] = {}
     sides: tuple[Side, Side] = ("transfer", "baseline")
+    together = [e["name"] for e in (ledger.first("run") or {}).get("episodes", [])] if _drawn(ledger) else [episode]
+    able = [r for r in ledger.results.values() if r.status == "ok" and r.spec.episode in together]
     for side in sides:
-        finals = [r for r in ledger.of(episode, "final") if r.side == side and r.status == "ok"]
-        if finals:
-            setting = finals[-1].spec.setting  # a resumed run may have found a better leader
-            search = [r for r in ledger.of(episode, "search") if r.spec.setting == setting and r.status == "ok"]
-            found[side] = Finalist(side, search, [r for r in finals if r.spec.setting == setting])
+        finals = [r for r in able if r.spec.phase == "final" and r.side == side]
+        if not finals:
+            continue
+        setting = finals[-1].spec.setting  # a resumed run may have found a better leader
+        search = [r for r in able if r.spec.phase == "search" and r.spec.setting == setting]
+        if own := [r for r in finals if r.spec.setting == setting and r.spec.episode == episode]:
+            found[side] = Finalist(side, search, own)
+    return found
+
+
+def _drawn(ledger: Ledger) -> dict[str, Any] | None:
+    """How few-shot draws were made; None: there are none."""
+    found: dict[str, Any] | None = (ledger.first("run") or {}).get("shots")
     return found
 
 
@@ -128,7 +142,9 @@ def judged(ledger: Ledger) -> Judged:
                 "run the same command again: it resumes",
             )
         )
-    comparison = compare(rounds, start["target"]["classes"], start["metric"], seed=start["seed"])
+    how = _drawn(ledger)
+    shared = None if how is None else float(how["shared"])
+    comparison = compare(rounds, start["target"]["classes"], start["metric"], seed=start["seed"], shared=shared)
     return Judged(comparison, rounds, episodes)
 
 
@@ -199,15 +215,44 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         calibration=_calibration(verdict, shipped),
         label_value=_label_value(ledger, verdict, metric),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
+        shots=shots,
         scores=_scores(ledger, metric),
+        precisions=_precisions(ledger),
         hygiene=start["hygiene"],
-        warnings=_warnings(ledger, start, totals),
+        warnings=_warnings(ledger, start, totals, shots),
         partial=totals["partial"],
         seconds_total=totals["wall"],
         budget=start["budget"],
         command=start["command"],
         versions=start["versions"],
         machine=start["machine"],
+    )
+
+
+def _shots(ledger: Ledger, verdict: Judged, metric: str) -> Shots | None:
+    """Draw by draw, as far as both finalists were trained on it."""
+    how = _drawn(ledger)
+    if how is None:
+        return None
+    draws = [
+        Draw(
+            number=pair["transfer"].finals[0].spec.seed + 1,
+            n_test=len(truth),
+            transfer=mean_score(judged_round.correct("transfer"), truth, metric),
+            baseline=mean_score(judged_round.correct("baseline"), truth, metric),
+        )
+        for (pair, truth), judged_round in zip(verdict.episodes, verdict.rounds, strict=True)
+    ]
+    asked = {key: how[key] for key in ("labels", "asked", "shared", "choosing")}
+    return Shots(**asked, shipped_draw=draws[0].number, draws=draws)
+
+
+def _learned_from(shots: Shots, target: dict[str, Any]) -> str:
+    """What the model of a few-shot run was trained on, and how to have one of all labels."""
+    labels = shots.labels * len(target["classes"])
+    return (
+        f" The model is that of draw {shots.shipped_draw}, trained on {labels:,} labels, {shots.labels} of each class; "
+        f"the same command without --shots learns from all {target['train']:,}."
     )
 
 
@@ -231,6 +276,7 @@ def _route(verdict: Judged, side: Side, score: tuple[float, float, float], measu
         model_parameters=finals[0].model_parameters,
         flops_per_example=finals[0].flops or None,
         seconds_per_1000=1000 * median(r.predict_seconds for r in finals) / sealed,
+        precision=finals[0].precision,
     )
 
 
@@ -270,8 +316,8 @@ def _calibration(verdict: Judged, shipped: Side) -> Calibration:
 
 
 def _label_value(ledger: Ledger, verdict: Judged, metric: str) -> list[LabelValue]:
-    """The finalists on fewer labels, on the same sealed examples; empty when cross-fitted."""
-    if len(verdict.rounds) != 1:
+    """The finalists on fewer labels, on the same sealed examples; empty when cross-fitted, and for draws."""
+    if len(verdict.rounds) != 1 or _drawn(ledger) is not None:
         return []
     pair, truth = verdict.episodes[0]
     rows = [
@@ -316,7 +362,8 @@ def probed(ledger: Ledger, episode: str, metric: str) -> dict[str, float]:
         ]
         if able := [scores for scores in by_setting if scores]:
             most = max(map(len, able))
-            found[source] = max(mean(scores) for scores in able if len(scores) == most)
+            # Rounded, so that what is equal but for the order of a sum is equal.
+            found[source] = round(max(mean(scores) for scores in able if len(scores) == most), 9)
     return found
 
 
@@ -338,6 +385,16 @@ def _scores(ledger: Ledger, metric: str) -> Scores | None:
         tau = kendall(list(mine.values()), found)
         records.append(ScoreRecord(name=name, values=mine, tau=tau, first=first, lost=max(found) - outcome[first]))
     return Scores(examples=event["examples"], outcome=outcome, seconds=event["seconds"], records=records)
+
+
+def _precisions(ledger: Ledger) -> list[PrecisionCheck]:
+    """What was settled of the precision of features, where it was not f32 without a check."""
+    events = ledger.all("precision")
+    return [
+        PrecisionCheck(**{key: value for key, value in event.items() if key != "event"})
+        for event in events
+        if event["precision"] != F32 or "examples" in event
+    ]
 
 
 def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:
@@ -370,9 +427,8 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
         full = [results for key, results in able.items() if key in final]
         full = full or [results for results in able.values() if len(results) == most]
         best = max(full, key=lambda results: mean(validation_score(r, metric) for r in results))
-        right = np.concatenate([r.log_probabilities.argmax(axis=1) == r.labels for r in best])  # type: ignore[union-attr]
-        labels = np.concatenate([r.labels for r in best if r.labels is not None])
-        score, low, high = score_interval(right[None], labels, metric)
+        logs, labels = _held(best, drawn=_drawn(ledger) is not None)
+        score, low, high = score_interval(logs.argmax(axis=2) == labels, labels, metric)
         failed = sum(r.status == "failed" for r in trials)
         notes = list(dict.fromkeys(r.note for r in best if r.note))
         if failed:
@@ -385,7 +441,7 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
                 score=score,
                 low=low,
                 high=high,
-                top_k=_top(best),
+                top_k=_top(logs, labels),
                 status="ok",
                 note="; ".join(notes),
             )
@@ -410,22 +466,31 @@ def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> 
     return rows
 
 
-def _top(results: list[Result]) -> TopK | None:
-    """Top-5 accuracy over the folds of some search results; None with five classes or fewer."""
-    held = [
-        (r.log_probabilities, r.labels) for r in results if r.log_probabilities is not None and r.labels is not None
-    ]
-    if held[0][0].shape[1] <= metrics.TOP:
+def _held(results: list[Result], *, drawn: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Log-probabilities (S, N, C) of what was validated on, and its labels (N,).
+
+    Folds are different examples, one after the other; few-shot draws are validated on the same ones.
+    """
+    logs = [r.log_probabilities for r in results if r.log_probabilities is not None]
+    labels = [r.labels for r in results if r.labels is not None]
+    return (np.stack(logs), labels[0]) if drawn else (np.concatenate(logs)[None], np.concatenate(labels))
+
+
+def _top(logs: NDArray[np.float32], labels: NDArray[np.int64]) -> TopK | None:
+    """Top-5 accuracy of log-probabilities (S, N, C); None with five classes or fewer."""
+    if logs.shape[2] <= metrics.TOP:
         return None
-    among = np.concatenate([metrics.among_top(logs, labels) for logs, labels in held])
-    score, low, high = score_interval(among[None], np.concatenate([labels for _, labels in held]), "accuracy")
+    score, low, high = score_interval(metrics.among_top(logs, labels), labels, "accuracy")
     return TopK(k=metrics.TOP, score=score, low=low, high=high)
 
 
-def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any]) -> list[str]:
+def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any], shots: Shots | None) -> list[str]:
     found = [*start["hygiene"].get("warnings", []), *start.get("warnings", [])]
     if limit := ledger.first("limit"):
         found.append(limit["why"])
+    if shots is not None and len(shots.draws) < len(start["episodes"]):
+        done, planned = len(shots.draws), len(start["episodes"])
+        found.append(f"Only {done} of {planned} draws were judged: there was no time for more, or trials failed.")
     if totals["partial"]:
         found.append(f"The run is partial: {totals['why'] or 'it did not end'}. Run the same command again to go on.")
     return found

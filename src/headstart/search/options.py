@@ -9,8 +9,9 @@ from typing import Any
 from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget
-from headstart.errors import OptionError, Problem, RunError
+from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.search.plan import Setting, settings
+from headstart.search.precision import AUTO, PRECISIONS
 
 SHOWN = 5  # names in a message
 
@@ -28,6 +29,8 @@ class Options:
         seed: of everything random that is not a trial's own seed.
         device: `cpu`, or a torch device.
         command: how to start this run again, for the report.
+        precision: of frozen features on the CPU: `f32`, `bf16`, or `auto`: bf16 where a check on the target's own
+            examples allows it; see :mod:`headstart.search.precision`.
     """
 
     sources: tuple[str, ...] = ()
@@ -36,14 +39,17 @@ class Options:
     seed: int = 0
     device: str = "cpu"
     command: str = ""
+    precision: str = AUTO
 
     def check(self) -> None:
         """Find out what is wrong with the names before the data is read.
 
         Raises:
             SourceError: a source is unknown.
-            OptionError: a strategy is unknown, or nothing is left to compare.
+            OptionError: a strategy or the precision is unknown, or nothing is left to compare.
         """
+        if self.precision not in PRECISIONS:
+            raise OptionError(unknown("precision", self.precision, PRECISIONS))
         named = [card.modality for card in sources.cards(self.sources) if card.modality]
         self.settings(named[0] if named else "image")
 

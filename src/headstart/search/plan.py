@@ -9,6 +9,9 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label value*: both leaders again with a quarter and a half of the labels.
 
+Few-shot draws are one plan together: draws stand where folds and seeds stand above. A search trial learns from one draw
+and is validated on the labels that no draw learns from, and both leaders are trained once on each draw.
+
 In 1 and 2 the side that has spent fewer seconds on tuning is next (features, which all trials share, are not tuning),
 or, when trials are counted, the one with fewer trials. So neither is ever ahead by more than one trial's cost while the
 other has something left to try that fits.
@@ -16,6 +19,7 @@ other has something left to try that fits.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +34,7 @@ from headstart.trial import Phase, Result, Spec
 
 SIDES: tuple[Side, Side] = ("baseline", "transfer")
 SEEDS = 5
+PROVING = 3  # final trials of each side that are kept room for; of few-shot draws, all of them
 SHARES = (0.25, 0.5)  # of the labels, for label value
 PREPARING = 4.0  # seconds to load a network and compile it
 FREE = 0.5  # seconds that are not worth asking about
@@ -65,7 +70,7 @@ class Setting:
         """The trial of this setting."""
         return Spec(episode, phase, self.card.name, self.strategy.name, parameters(self.strategy), seed, labels)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """As :attr:`headstart.trial.Spec.setting`."""
         return self.spec("", "search", 0).setting
@@ -112,14 +117,14 @@ class Standing:
 
 
 class Plan:
-    """Asks for the next trial of one episode.
+    """Asks for the next trial of one episode, or of few-shot draws, which choose their routes together.
 
     Args:
-        episode: its name.
+        episodes: its name; or the names of the draws, one for each seed.
         settings: what may be tried.
         examples: labelled examples in the view.
         training: those of them a final trial trains on.
-        sealed: sealed inputs.
+        sealed: sealed inputs that a final trial predicts.
         classes: number of classes.
         trials: at most this many search trials; None: as many as time allows.
         seeds: final trials of each side.
@@ -130,7 +135,7 @@ class Plan:
 
     def __init__(
         self,
-        episode: str,
+        episodes: Sequence[str],
         settings: Sequence[Setting],
         *,
         examples: int,
@@ -143,9 +148,11 @@ class Plan:
         label_value: bool = True,
         rate: float | None = None,
     ) -> None:
-        self.episode, self.settings = episode, list(settings)
+        self.episodes, self.settings = tuple(episodes), list(settings)
         self.examples, self.training, self.sealed, self.classes = examples, training, sealed, classes
-        self.fitted = examples if folds == 1 else round(examples * (folds - 1) / folds)  # by a search trial
+        given = training < examples  # some are for validation alone
+        self.fitted = training if given else round(examples * (folds - 1) / folds)  # by a search trial
+        self.held = examples - self.fitted  # what it is validated on
         self.trials, self.seeds, self.folds, self.label_value = trials, seeds, folds, label_value
         self.rate = rate
 
@@ -196,7 +203,7 @@ class Plan:
             shared = leader.scores.keys() & other.scores.keys()
             if len(other.scores) < len(leader.scores) and shared:
                 mine, theirs = (mean(s.scores[fold] for fold in shared) for s in (leader, other))
-                examples = max(1.0, self.examples * len(shared) / FOLDS)
+                examples = max(1.0, float(self.held * len(shared)))
                 error = math.sqrt((mine * (1 - mine) + theirs * (1 - theirs)) / examples)
                 if theirs > mine + (error if len(shared) == 1 else 0.0):
                     leader = other
@@ -226,8 +233,20 @@ class Plan:
                 # What the other side's dear leader needs must not end the search of one that takes no time.
                 free = seed == 0 and predicted <= FREE and left > OVERHEAD
                 if predicted <= left - reserve or free or self._indispensable(setting, firsts, counts):
-                    return setting.spec(self.episode, "search", seed), predicted
+                    return self._spec(setting, "search", seed), predicted
         return None
+
+    @property
+    def _draws(self) -> bool:
+        return len(self.episodes) > 1
+
+    @property
+    def _least(self) -> int:
+        """Final trials of each side that are run whatever they cost: one; and of draws five, as one proves nothing."""
+        return min(SEEDS, self.seeds) if self._draws else 1
+
+    def _spec(self, setting: Setting, phase: Phase, seed: int, labels: int | None = None) -> Spec:
+        return setting.spec(self.episodes[seed] if self._draws else self.episodes[0], phase, seed, labels)
 
     def _indispensable(self, setting: Setting, firsts: set[str], counts: dict[Side, int]) -> bool:
         """Whether a trial is run whatever it costs.
@@ -284,9 +303,12 @@ class Plan:
     def _finals(
         self, setting: Setting, results: Sequence[Result], standings: dict[str, Standing], speed: Speed
     ) -> float:
-        """Seconds of three final trials of a setting."""
-        once = self._own(setting, standings, speed, self.training)
-        return min(3, self.seeds) * once + self._sealed_seconds(setting, results, speed)
+        """Seconds of the final trials of a setting that there must be time for."""
+        once, sealed = (
+            self._own(setting, standings, speed, self.training),
+            self._sealed_seconds(setting, results, speed),
+        )
+        return self.seeds * (once + sealed) if self._draws else min(PROVING, self.seeds) * once + sealed
 
     # -- final ----------------------------------------------------------------------------------------------------
 
@@ -300,11 +322,11 @@ class Plan:
         done = {r.spec.key for r in results}
         for seed in range(self.seeds):
             for leader in able.values():
-                spec = leader.spec(self.episode, "final", seed)
+                spec = self._spec(leader, "final", seed)
                 predicted = self._predict(leader, results, standings, speed, self.training)
                 predicted += self._sealed_seconds(leader, results, speed)
                 # What the dearer finalist has left does not matter to one that takes no time.
-                if spec.key not in done and (seed == 0 or predicted <= max(FREE, left - OVERHEAD / 2)):
+                if spec.key not in done and (seed < self._least or predicted <= max(FREE, left - OVERHEAD / 2)):
                     return spec, predicted
         if self.label_value:
             for share in SHARES:
@@ -312,16 +334,35 @@ class Plan:
                 if labels >= self.training:
                     continue
                 for leader in able.values():
-                    spec = leader.spec(self.episode, "label value", 0, labels)
+                    spec = self._spec(leader, "label value", 0, labels)
                     predicted = self._predict(leader, results, standings, speed, labels)
                     if spec.key not in done and predicted <= left - OVERHEAD / 2:
                         return spec, predicted
         return None
 
+    def least(self, results: Sequence[Result], scores: dict[str, float]) -> list[Spec]:
+        """The final trials without which there is nothing to compare, and that were not run; none without leaders.
+
+        Where a leader was overtaken after its final trials they serve, but for draws, which are of one route.
+        """
+        standings = self.standings(results, scores)
+        leaders = {side: self.leader(standings, side) for side in SIDES}
+        finals = [r for r in results if r.spec.phase == "final" and r.status == "ok"]
+        asked = []
+        for seed in range(min(PROVING, self._least)):
+            for side, leader in leaders.items():
+                if leader is None:
+                    return []
+                spec = self._spec(leader, "final", seed)
+                same = [r for r in finals if r.side == side and r.spec.episode == spec.episode]
+                if not any(r.spec.setting == spec.setting or not self._draws for r in same):
+                    asked.append(spec)
+        return asked
+
     # -- seconds --------------------------------------------------------------------------------------------------
 
     def _speed(self, results: Sequence[Result]) -> Speed:
-        return Speed(results if self.trials is None else (), self.settings, self.rate)
+        return Speed(results if self.trials is None else (), self.settings, self.rate, self.fitted)
 
     def _predict(
         self,
@@ -353,7 +394,11 @@ class Plan:
     def _sealed_seconds(self, setting: Setting, results: Sequence[Result], speed: Speed) -> float:
         """Seconds to predict the sealed inputs, unless the store has their features."""
         frozen = not setting.strategy.needs.gradients
-        if frozen and any(r.spec.phase == "final" and r.spec.source == setting.card.name for r in results):
+        if (
+            frozen
+            and not self._draws
+            and any(r.spec.phase == "final" and r.spec.source == setting.card.name for r in results)
+        ):
             return 0.0
         return self.sealed * setting.card.flops / speed.rate
 
@@ -372,9 +417,12 @@ class Speed:
         results: whatever was run.
         settings: by which the results are understood.
         rate: operations per second to count with before any were measured; None: those of a picture network.
+        fitted: examples that a search trial trains on.
     """
 
-    def __init__(self, results: Sequence[Result], settings: Sequence[Setting], rate: float | None = None) -> None:
+    def __init__(
+        self, results: Sequence[Result], settings: Sequence[Setting], rate: float | None = None, fitted: int = 0
+    ) -> None:
         operations = sum(r.computed * r.flops for r in results if r.computed >= 16)
         seconds = sum(r.compute_seconds for r in results if r.computed >= 16 and r.flops)
         # Before anything was measured: what a laptop core does in a compiled depthwise network, decoding included.
@@ -386,8 +434,7 @@ class Speed:
             setting = known.get(result.spec.setting)
             if setting is None or result.status != "ok" or result.labels is None:
                 continue
-            examples = (FOLDS - 1) * len(result.labels)
-            expected = setting.strategy.seconds(setting.card, examples, result.log_probabilities.shape[1], self.rate)  # type: ignore[union-attr]
+            expected = setting.strategy.seconds(setting.card, fitted, result.log_probabilities.shape[1], self.rate)  # type: ignore[union-attr]
             actual = max(1e-3, result.own_seconds)
             self._ratios.setdefault(result.spec.strategy, []).append((actual + ONCE) / (expected + ONCE))
 

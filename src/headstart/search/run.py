@@ -19,6 +19,7 @@ from headstart import files, machine, profile
 from headstart import source as sources
 from headstart.budget import Budget, format_seconds
 from headstart.errors import HeadstartError, Problem, RunError
+from headstart.features.precision import F32, Precision
 from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
@@ -35,9 +36,11 @@ from headstart.search.assemble import (
 )
 from headstart.search.ledger import FORMAT, Ledger
 from headstart.search.ledger import NAME as LEDGER
+from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener
 from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
+from headstart.search.precision import in_ledger, settled
 from headstart.search.rank import scored
 from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
@@ -46,6 +49,7 @@ from headstart.target.view import FOLDS
 from headstart.trial import Result, Spec, encode, execute
 
 EVIDENCE, MODEL = "evidence.json", "model"
+CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
 SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
 CHARACTERS = 4.0  # in a token, about
@@ -142,6 +146,8 @@ class _Runner:
             "settings": hashlib.sha256("".join(s.key for s in self.settings).encode()).hexdigest(),
             "budget": str(options.budget),
             "seed": options.seed,
+            "precision": options.precision,
+            "shots": None if target.shots is None else [target.shots.labels, target.shots.asked],
         }
         known = self.ledger.first("run")
         if known is None:
@@ -159,9 +165,16 @@ class _Runner:
                     "split": target.split,
                 },
                 metric=target.metric,
-                episodes=[{"name": e.name, "n_train": len(e.view), "n_test": len(e.seal)} for e in target.episodes],
+                episodes=[
+                    {"name": e.name, "n_train": self._learned(e), "n_test": len(e.seal)} for e in target.episodes
+                ],
+                shots=None if target.shots is None else vars(target.shots),
                 hygiene=target.hygiene.to_json(),
-                warnings=[*([why] if (why := options.left_out()) else []), *self._longer()],
+                warnings=[
+                    *(target.shots.said() if target.shots is not None else []),
+                    *([why] if (why := options.left_out()) else []),
+                    *self._longer(),
+                ],
                 sources=list(dict.fromkeys(s.card.name for s in self.settings)),
                 budget=str(options.budget),
                 seed=options.seed,
@@ -182,6 +195,10 @@ class _Runner:
             )
         if self.ledger.results:
             self.listener.resumed(len(self.ledger.results))
+
+    def _learned(self, episode: Episode) -> int:
+        """Labels an episode learns from, validation included; few-shot draws share theirs, so that it is not."""
+        return len(episode.view if self.target.shots is None else episode.view.training())
 
     def _rate(self) -> float | None:
         """Operations per second to count with before any were measured; None: the plan's own.
@@ -204,7 +221,7 @@ class _Runner:
             return said
         parts = [self.target.everything.examples.inputs]
         if self.target.split != "cross-fit":
-            parts.append(self.target.episodes[0].seal.inputs)
+            parts += [episode.seal.inputs for episode in self.target.episodes]
         for card in cards.values():
             how = card.preprocessing
             assert isinstance(how, sources.Tokens)
@@ -224,82 +241,76 @@ class _Runner:
 
     def _limited(self) -> list[Episode]:
         """The episodes, cut down to what the budget can compute features for."""
-        seconds = self.options.budget.seconds
-        episodes = list(self.target.episodes)
-        event = self.ledger.first("limit")
+        seconds, event = self.options.budget.seconds, self.ledger.first("limit")
+        if event is None and seconds is not None:
+            cheapest = min(s.card.flops for s in self.settings if s.side == "transfer")
+            able = int(FEATURE_SHARE * seconds * Speed((), (), self._rate()).rate / cheapest)
+            event = limit(self.target, able, str(self.options.budget))
+            if event is not None:
+                self.ledger.write("limit", **event)
         if event is None:
-            transfer = [s.card for s in self.settings if s.side == "transfer"]
-            cheapest = min(card.flops for card in transfer)
-            able = int(FEATURE_SHARE * (seconds or float("1e12")) * Speed((), (), self._rate()).rate / cheapest)
-            total = len(episodes[0].view) + len(episodes[0].seal)
-            if seconds is None or total <= able or self.target.split == "cross-fit":
-                return episodes
-            # Labels to learn from are worth more than examples to judge on, up to a point.
-            train, test = len(episodes[0].view), len(episodes[0].seal)
-            able = max(able, 40 * len(self.target.classes), 500)
-            train = min(train, max(able - test, round(0.7 * able)))
-            test = min(test, max(able - train, round(0.3 * able)))
-            if train + test >= total:
-                return episodes
-            why = (
-                f"A budget of {self.options.budget} allows about {train + test:,} of {total:,} examples: a random "
-                f"sample of {train:,} to learn from and {test:,} to be judged on was used. A longer --budget uses more."
-            )
-            event = {"train": train, "test": test, "why": why}
-            self.ledger.write("limit", **event)
+            return list(self.target.episodes)
         self.listener.limited(event["why"])
-        chosen = np.sort(np.random.default_rng(self.options.seed).permutation(len(episodes[0].seal))[: event["test"]])
-        view = episodes[0].view.sample(event["train"], self.options.seed)
-        return [Episode(episodes[0].name, view, episodes[0].seal.take(chosen))]
+        return limited(self.target, event, self.options.seed)
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def _left(self) -> float:
         return self.options.budget.left() - self.before
 
-    def _plan(self, episode: Episode) -> Plan:
-        cross = self.target.split == "cross-fit"
-        view = episode.view
+    def _together(self, episodes: Sequence[Episode]) -> list[list[Episode]]:
+        """The episodes that choose their routes together: all few-shot draws; of any others, each alone."""
+        return [list(episodes)] if self.target.shots is not None else [[episode] for episode in episodes]
+
+    def _plan(self, together: Sequence[Episode]) -> Plan:
+        view, draws = together[0].view, self.target.shots is not None
+        alone = self.target.split != "cross-fit" and not draws
+        if draws:
+            seeds, folds = len(together), min(FOLDS, len(together))
+        else:
+            seeds, folds = SEEDS if alone else 1, FOLDS if view.validation is None else 1
         return Plan(
-            episode.name,
+            [episode.name for episode in together],
             self.settings,
             examples=len(view),
             training=len(view.training()),
-            sealed=len(episode.seal),
+            sealed=len(together[0].seal),
             classes=len(view.classes),
             trials=self.options.budget.trials,
-            seeds=1 if cross else SEEDS,
-            folds=FOLDS if view.validation is None else 1,
-            label_value=not cross,
+            seeds=seeds,
+            folds=folds,
+            label_value=alone,
             rate=self._rate(),
         )
 
-    def _results(self, episode: Episode) -> tuple[list[Result], dict[str, float]]:
-        results = [r for r in self.ledger.results.values() if r.spec.episode == episode.name]
+    def _results(self, together: Sequence[Episode]) -> tuple[list[Result], dict[str, float]]:
+        names = {episode.name for episode in together}
+        results = [r for r in self.ledger.results.values() if r.spec.episode in names]
         metric = self.target.metric
         return results, {
             r.spec.key: validation_score(r, metric) for r in results if r.labels is not None and r.status == "ok"
         }
 
     def _search(self, episodes: Sequence[Episode]) -> None:
-        for number, episode in enumerate(episodes):
-            plan = self._plan(episode)
+        courses = self._together(episodes)
+        for number, together in enumerate(courses):
+            plan, by_name = self._plan(together), {episode.name: episode for episode in together}
             # Cross-fitting: each fold gets an equal part of what is left; one part is kept for the shipped model.
-            parts = len(episodes) - number + (len(episodes) > 1)
+            parts = len(courses) - number + (len(courses) > 1)
             until = self._left() * (1 - 1 / parts) if parts > 1 else 0.0
             while True:
-                results, scores = self._results(episode)
-                asked = plan.ask(results, scores, self._left() - until, closed=self._closed(episode))
+                results, scores = self._results(together)
+                asked = plan.ask(results, scores, self._left() - until, closed=self._closed(set(by_name)))
                 if asked is None:
                     break
-                self._execute(asked[0], episode, asked[1], until)
+                self._execute(asked[0], by_name[asked[0].episode], asked[1], until)
 
-    def _closed(self, episode: Episode) -> bool:
+    def _closed(self, names: set[str]) -> bool:
         """Whether the search is over: a final trial was run, and not only because of an interruption."""
         events = self.ledger.events
         interrupted = max((i for i, e in enumerate(events) if e["event"] == "end" and e["partial"]), default=-1)
         later = (e["result"]["spec"] for e in events[interrupted + 1 :] if e["event"] == "result")
-        return any(spec["phase"] != "search" and spec["episode"] == episode.name for spec in later)
+        return any(spec["phase"] != "search" and spec["episode"] in names for spec in later)
 
     def _execute(self, spec: Spec, episode: Episode, predicted: float, until: float = 0.0) -> None:
         left = self._left() - until
@@ -310,7 +321,8 @@ class _Runner:
         # end would be compared, and shipped, as something it is not.
         limited = spec.phase == "search" and left != float("inf")
         seconds = max(5.0, min(left - OVERHEAD, 2 * predicted + 5.0)) if limited else None
-        bench = Bench(device=self.options.device, checkpoint=checkpoint, progress=self.listener.progress)
+        precision = settled(self.ledger, spec.source, episode, self.options, self.target.metric, self._bench())
+        bench = self._bench(precision, checkpoint)
         outcome = execute(spec, episode.view, episode.seal.inputs, budget=Budget(seconds), bench=bench, keep=keep)
         self.ledger.add(outcome.result)
         _told(outcome.result, bench)
@@ -322,6 +334,10 @@ class _Runner:
             with profile.phase("judge"):
                 score = score_interval(right[None], result.labels, self.target.metric, resamples=SHOWN_RESAMPLES)
         self.listener.ended(result, score, self._left())
+
+    def _bench(self, precision: Precision = F32, checkpoint: Path | None = None) -> Bench:
+        options = self.options
+        return Bench(device=options.device, checkpoint=checkpoint, progress=self.listener.progress, precision=precision)
 
     def _score(self, episode: Episode) -> None:
         """Write down what scores say of the sources that were probed, whose features the store has by now.
@@ -335,7 +351,8 @@ class _Runner:
             return
         # A score is never worth losing a run for.
         with profile.phase("judge"), contextlib.suppress(HeadstartError, ValueError):
-            event = scored(episode.view.training(), names, seed=self.options.seed, device=self.options.device)
+            how: dict[str, Any] = {"seed": self.options.seed, "device": self.options.device}
+            event = scored(episode.view.training(), names, precisions=in_ledger(self.ledger), **how)
             self.ledger.write("scores", episode=episode.name, **event)
 
     def _ended(self) -> bool:
@@ -344,18 +361,11 @@ class _Runner:
         return bool(last["event"] == "end" and not last["partial"])
 
     def _least(self, episodes: Sequence[Episode]) -> None:
-        """After an interruption: one final trial of each leader, where there are leaders."""
-        for episode in episodes:
-            plan = self._plan(episode)
-            results, scores = self._results(episode)
-            standings = plan.standings(results, scores)
-            for side in ("baseline", "transfer"):
-                if side in finalists(self.ledger, episode.name):
-                    continue
-                leader = plan.leader(standings, side)
-                if leader is None:
-                    break
-                self._execute(leader.spec(episode.name, "final", 0), episode, 0.0)
+        """After an interruption: as few final trials of each leader as there can be, where there are leaders."""
+        for together in self._together(episodes):
+            plan, by_name = self._plan(together), {episode.name: episode for episode in together}
+            for spec in plan.least(*self._results(together)):
+                self._execute(spec, by_name[spec.episode], 0.0)
 
     def _open(self, episodes: Sequence[Episode]) -> None:
         """Open each seal once for each finalist, on the record."""
@@ -372,9 +382,9 @@ class _Runner:
     def _end(self, meter: machine.Meter) -> None:
         untried: list[dict[str, Any]] = []
         if self.target.split != "cross-fit":
-            episode = self.target.episodes[0]
+            together = self._together(self.target.episodes)[0]
             left = self._left()
-            for setting, predicted in self._plan(episode).untried(*self._results(episode)):
+            for setting, predicted in self._plan(together).untried(*self._results(together)):
                 reason = f"predicted to take {format_seconds(predicted)} a trial"
                 if self.partial:
                     reason = "the run was interrupted before it"
@@ -448,24 +458,30 @@ class _Runner:
             "verdict": evidence.verdict,
             "metric": evidence.metric,
             "score": getattr(evidence, evidence.shipped).score,
+            **({"shots": evidence.shots.labels, "draw": evidence.shots.shipped_draw} if evidence.shots else {}),
             "evidence_sha256": digest,
         }
         inputs = self.target.everything.examples.inputs
-        predictor.save(model, check=inputs.take(list(range(min(8, len(inputs))))))
+        predictor.save(model, check=inputs.take(list(range(min(CHECKED, len(inputs))))))
         shutil.rmtree(self.folder / "finalists", ignore_errors=True)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
     def _shipped(self, spec: Spec, side: Side) -> Predictor:
         from headstart.predictor import load
 
-        kept = self.folder / "finalists" / replace(spec, phase="final", seed=0).key
+        draws = self.target.shots is not None
+        seed = spec.seed if draws else 0
+        kept = self.folder / "finalists" / replace(spec, phase="final", seed=seed).key
         if self.target.split != "cross-fit" and kept.is_dir():
             with contextlib.suppress(HeadstartError):
                 return load(kept)
         # Cross-fitted, or the kept finalist was lost: train it (again) on everything that may be trained on.
-        view = self.target.everything if self.target.split == "cross-fit" else self._limited()[0].view
-        bench = Bench(device=self.options.device, progress=self.listener.progress)
-        ship = replace(spec, phase="ship", seed=0)
+        if draws:
+            view = next(e.view for e in self.target.episodes if e.name == spec.episode)
+        else:
+            view = self.target.everything if self.target.split == "cross-fit" else self._limited()[0].view
+        bench = self._bench(in_ledger(self.ledger).get(spec.source, F32))
+        ship = replace(spec, phase="ship", seed=seed)
         self.listener.began(ship, 0.0, self._left())
         outcome = execute(ship, view, None, budget=Budget(), bench=bench)
         _told(outcome.result, bench)

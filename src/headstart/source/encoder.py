@@ -21,6 +21,8 @@ class TextNetwork(nn.Module):
 
     num_features: int
     stages: tuple[str, ...] = ()
+    resumes = False
+    """Whether :meth:`read_to` and :meth:`resume` are there."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, L) to logits (B, num_classes)."""
@@ -32,6 +34,14 @@ class TextNetwork(nn.Module):
 
     def read(self, x: torch.Tensor) -> list[Read]:
         """(B, L) to the values at the end of each stage."""
+        raise NotImplementedError
+
+    def read_to(self, x: torch.Tensor, stage: str) -> Read:
+        """(B, L) to the values at the end of a stage, and no further."""
+        raise NotImplementedError
+
+    def resume(self, read: Read, stage: str) -> Read:
+        """From the values at the end of a stage to those at the end: what follows :meth:`read_to`."""
         raise NotImplementedError
 
     def pool(self, read: Read) -> torch.Tensor:
@@ -104,6 +114,8 @@ class BertEncoder(TextNetwork):
         positions: longest input, tokens.
     """
 
+    resumes = True
+
     def __init__(
         self,
         vocabulary: int = 30_522,
@@ -129,14 +141,28 @@ class BertEncoder(TextNetwork):
 
     def read(self, x: torch.Tensor) -> list[Read]:
         """(B, L) to (B, L, D) after each layer."""
-        mask = x != 0
+        return self._through(self._embedded(x), 0, len(self.stages))
+
+    def read_to(self, x: torch.Tensor, stage: str) -> Read:
+        """(B, L) to (B, L, D) after a layer."""
+        return self._through(self._embedded(x), 0, self.stages.index(stage) + 1)[-1]
+
+    def resume(self, read: Read, stage: str) -> Read:
+        """(B, L, D) after a layer to (B, L, D) after the last."""
+        return [read, *self._through(read, self.stages.index(stage) + 1, len(self.stages))][-1]
+
+    def _embedded(self, x: torch.Tensor) -> Read:
         place = torch.arange(x.shape[1], device=x.device)
         embeddings: Any = self.embeddings
-        layers: Any = self.encoder["layer"]
         summed = embeddings["word_embeddings"](x) + embeddings["position_embeddings"](place)
-        values = embeddings["LayerNorm"](summed + embeddings["token_type_embeddings"].weight[0])
+        return embeddings["LayerNorm"](summed + embeddings["token_type_embeddings"].weight[0]), x != 0
+
+    def _through(self, read: Read, first: int, end: int) -> list[Read]:
+        """The values after each of some layers."""
+        values, mask = read
+        layers: Any = self.encoder["layer"]
         found = []
-        for layer in layers:
+        for layer in list(layers)[first:end]:
             values = layer(values, mask[:, None, None, :])
             found.append((values, mask))
         return found

@@ -25,7 +25,7 @@ from headstart.store.size import limit
 ABANDONED = 3600.0
 """A folder under a temporary name that is older, in seconds, was left by a process that was killed."""
 
-WORDS = ("source", "architecture", "features", "kind", "stage", "view", "views", "size")
+WORDS = ("source", "architecture", "features", "kind", "stage", "view", "views", "size", "precision")
 """Keys of a space that tell people what it is, in this order."""
 
 AT_ONCE = 2**24

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.budget import Budget
-from headstart.features import Body, Tally, extract, extract_parts
+from headstart.features import Body, NetworkBody, Tally, body_of, extract, extract_parts
+from headstart.features.engine import POOLED
+from headstart.features.precision import F32, Precision
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.target.inputs import Inputs
@@ -76,7 +78,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a trial works: things that change how long it takes, never what it finds.
+    """Where a trial works: things that change how long it takes, and what it finds by no more than rounding.
 
     Args:
         store: folder of the feature store; None: the user's cache.
@@ -84,6 +86,7 @@ class Bench:
         checkpoint: a file for resuming a training run after a kill; None: no checkpoints.
         progress: called as `progress(words, done, total)`.
         tally: what features cost.
+        precision: of frozen features that are computed on the CPU. What is trained, and values at a cut, are in f32.
     """
 
     store: Path | None = None
@@ -91,6 +94,11 @@ class Bench:
     checkpoint: Path | None = None
     progress: Callable[[str, int, int], None] | None = None
     tally: Tally = field(default_factory=Tally)
+    precision: Precision = F32
+
+    def body(self, source: Source, outputs: tuple[str, ...] = (POOLED,)) -> NetworkBody:
+        """The body of a source as it is, on this device and in this precision."""
+        return body_of(source, self.device, outputs, self.precision)
 
     def features(self, body: Body, inputs: Inputs, words: str) -> NDArray[np.float32]:
         """The vectors (N, D) of `inputs` through `body`, from the store where it has them."""

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from headstart.source.encoder import TextNetwork
 
-PARTS = 2
+PARTS = 4
 
 
 class Embedder(nn.Module):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ from headstart.predictor import KernelHead, LinearHead
 from headstart.predictor.calibration import fit_temperature
 from headstart.predictor.heads import gaussian
 from headstart.score.ridge import solve, standardise
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -58,33 +63,34 @@ def ridge(X: Floats, y: Labels, classes: int) -> Ridge:
     return Ridge(LinearHead(found.weight, found.bias), found.penalty, found.left_out)
 
 
-def logistic(X: Floats, y: Labels, classes: int, C: float) -> LinearHead:
-    """Multinomial logistic regression on standardised vectors, L2 penalty 1 / C (scikit-learn, lbfgs).
+def logistic(X: Floats, y: Labels, classes: int, C: float, *, standard: bool = True) -> LinearHead:
+    """Multinomial logistic regression, L2 penalty 1 / C (scikit-learn, lbfgs).
 
     Args:
         X: (N, D) float32.
         y: (N,) int64 in 0..classes-1; a class without examples gets a logit below all others.
         classes: number of classes.
         C: inverse penalty, as scikit-learn defines it.
+        standard: standardise the vectors first. Not where their length means something and examples are so few that
+            the deviation of each number would be a guess.
     """
     import warnings
 
     with profile.phase("import"):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
 
     if len(present := np.unique(y)) == 1:
         return LinearHead(
             np.zeros((classes, X.shape[1]), dtype=np.float32),
             np.where(np.arange(classes) == present[0], 0.0, -1e4).astype(np.float32),
         )
-    mean, scale = standardise(X)
+    mean, scale = standardise(X) if standard else (np.float32(0), np.float32(1))
     model = LogisticRegression(C=C, max_iter=300, tol=1e-3)
     with warnings.catch_warnings():
         # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        with threadpool_limits(1, user_api="blas"):  # hundreds of small products: threads only wait
+        with _pools().limit(limits=1, user_api="blas"):  # hundreds of small products: threads only wait
             model.fit((X - mean) / scale, y)
     weight, bias = np.zeros((classes, X.shape[1])), np.full(classes, -1e4)
     if len(model.classes_) == 2:
@@ -94,7 +100,15 @@ def logistic(X: Floats, y: Labels, classes: int, C: float) -> LinearHead:
     else:
         weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
     weight /= scale
-    return LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
+    return LinearHead(weight.astype(np.float32), (bias - weight @ np.broadcast_to(mean, X.shape[1])).astype(np.float32))
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of this process; to find them takes longer than a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:

@@ -13,18 +13,19 @@ from torch.nn import functional
 
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import Augmentation, CutBody, NetworkBody, View, body_of
+from headstart.features import Augmentation, Body, CutBody, NetworkBody, View
 from headstart.features.engine import MAP
 from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
+from headstart.features.tokens import token_values
 from headstart.predictor import LinearHead, Predictor
 from headstart.source import cuts
 from headstart.source.card import Preprocessing, Source, Tokens
 from headstart.strategy import linear
 from headstart.strategy.contract import Bench
-from headstart.target.inputs import texts_in
+from headstart.target.inputs import Inputs, texts_in
 from headstart.target.split import holdout
 from headstart.target.view import Examples, TrainView
-from headstart.train import Batches, Classification, CutValues, Pictures, Plan, Texts, Trainable, train
+from headstart.train import Batches, Classification, CutTexts, CutValues, Pictures, Plan, Texts, Trainable, train
 
 STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
 STOPPING_MINIMUM = 40  # below this many examples nothing is held out, and all epochs are run
@@ -36,17 +37,26 @@ Adapter = Callable[[nn.Module], Callable[[], object]]
 
 
 class Classifier(nn.Module):
-    """A trunk that keeps timm's contract, and a linear head on its pooled output, scaled to length 1 if `normalise`."""
+    """A trunk that keeps timm's contract, and a linear head on its pooled output, scaled to length 1 if `normalise`.
 
-    def __init__(self, trunk: nn.Module, width: int, classes: int, normalise: bool = False) -> None:
+    With `cut`, a stage of a text encoder, it begins there: with values at each token, NaN where a text has ended.
+    """
+
+    def __init__(
+        self, trunk: nn.Module, width: int, classes: int, normalise: bool = False, cut: str | None = None
+    ) -> None:
         super().__init__()
-        self.trunk, self.normalise = trunk, normalise
+        self.trunk, self.normalise, self.cut = trunk, normalise, cut
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) or (B, L) to logits (B, C)."""
+        """(B, 3, S, S), (B, L), or from a cut (B, L, D), to logits (B, C)."""
         trunk: Any = self.trunk
-        pooled = trunk.forward_head(trunk.forward_features(x), pre_logits=True)
+        if self.cut is None:
+            values = trunk.forward_features(x)
+        else:
+            values = trunk.resume((x.nan_to_num(), ~x[..., 0].isnan()), self.cut)
+        pooled = trunk.forward_head(values, pre_logits=True)
         logits: torch.Tensor = self.head(functional.normalize(pooled, dim=1) if self.normalise else pooled)
         return logits
 
@@ -98,7 +108,7 @@ class Recipe:
 
 def probed(source: Source, view: TrainView, bench: Bench) -> LinearHead:
     """A head fitted on the frozen features of a view, to begin training with."""
-    X = bench.features(body_of(source, bench.device), view.examples.inputs, source.card.short)
+    X = bench.features(bench.body(source), view.examples.inputs, source.card.short)
     labels = view.examples.labels
     return linear.ridge(X, labels, len(view.classes)).as_logits(labels)
 
@@ -114,8 +124,9 @@ def fit(
     words: str,
     start: LinearHead | None = None,
     adapter: Adapter | None = None,
+    cut: str | None = None,
 ) -> Predictor:
-    """Train a whole network on `view` and return it as a predictor.
+    """Train a network on `view` and return it as a predictor.
 
     Args:
         source: gives the trunk.
@@ -127,6 +138,8 @@ def fit(
         words: what the progress display says.
         start: initial head; None: random.
         adapter: attaches what is trained to the trunk, and afterwards makes it part of the trunk.
+        cut: of a text encoder: the last of the stages that the recipe leaves frozen. The values there are computed
+            once and kept, where the network can be resumed from them and memory holds them.
 
     Raises:
         TrialError: the trunk with the adapter in it does not compute what it computed with the adapter attached.
@@ -141,14 +154,18 @@ def fit(
     fitted, held = recipe.divide(view)
     kind: dict[str, Any] = {"batch": recipe.batch, "device": bench.device}
     kept: dict[str, Any] = {"device": bench.device, "stages": card.stages}
-    batches: Batches
-    stopping: Batches | None
+    batches: Any
+    stopping: Any
     body: NetworkBody
     if isinstance(preprocessing, Tokens):
         document = _tokenizer(source, fitted, preprocessing)
         reader = Words(document, preprocessing)
         batches = Texts(fitted, reader, recipe.drop, **kind)
         stopping = None if held is None else Texts(held, reader, **kind)
+        if cut is not None and _resumable(module.trunk, batches, stopping):
+            module.cut = cut
+            batches = _from_cut(source, batches, fitted, cut, bench)
+            stopping = None if stopping is None or held is None else _from_cut(source, stopping, held, cut, bench)
         body = TextBody(module.trunk, card.architecture, preprocessing, document, card.features, **kept)
     else:
         batches = Pictures(fitted, preprocessing, recipe.augmentation, **kind)
@@ -158,6 +175,20 @@ def fit(
     if merge is not None:
         _merged(module, merge, next(batches.evaluation())[0])
     return Predictor(view.classes, body, head, provenance={"training": training})
+
+
+def _resumable(trunk: Any, *batches: Texts | None) -> bool:
+    """Whether a text encoder can be trained from the values at a cut, and memory holds them."""
+    tokens = sum(len(row) for texts in batches if texts is not None for row in texts.rows)
+    return bool(trunk.resumes) and 2 * tokens * int(trunk.num_features) <= CUT_BYTES
+
+
+def _from_cut(source: Source, texts: Texts, examples: Examples, cut: str, bench: Bench) -> CutTexts:
+    def values(body: Body, inputs: Inputs) -> dict[str, Any]:
+        return bench.values(body, inputs, f"{source.card.short} to {cut}")
+
+    lengths = [len(row) for row in texts.rows]
+    return CutTexts(texts, token_values(source, examples.inputs, cut, bench.device, values, lengths))
 
 
 def _merged(module: nn.Module, merge: Callable[[], object], batch: torch.Tensor) -> None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import body_of
 from headstart.predictor import LinearHead, Predictor
 from headstart.predictor.calibration import fit_temperature
 from headstart.score.ridge import PENALTIES, standardise
@@ -64,7 +63,7 @@ class Shallow(ABC):
 
         if self.needs.unlabelled and not view.unlabelled:
             raise TrialError(f"{self.name} needs unlabelled examples of the target domain")
-        body = body_of(source, bench.device)
+        body = bench.body(source)
         Xs = bench.features(body, view.examples.inputs, source.card.short)
         Xt = bench.features(body, view.unlabelled, source.card.short) if view.unlabelled is not None else Xs[:0]
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait

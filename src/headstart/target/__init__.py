@@ -16,7 +16,8 @@ from headstart.target.inputs import (
 from headstart.target.modality import MODALITIES, Modality
 from headstart.target.readers import READERS, Reader, load_target
 from headstart.target.seal import Seal
-from headstart.target.target import Episode, Target
+from headstart.target.shots import drawn
+from headstart.target.target import Episode, Shots, Target
 from headstart.target.text import UnreadableText
 from headstart.target.unreadable import Unreadable
 from headstart.target.view import Examples, TrainView
@@ -35,6 +36,7 @@ __all__ = [
     "PathInputs",
     "Reader",
     "Seal",
+    "Shots",
     "StringInputs",
     "Target",
     "TextFileInputs",
@@ -44,6 +46,7 @@ __all__ = [
     "UnreadableImage",
     "UnreadableText",
     "as_inputs",
+    "drawn",
     "load_target",
     "open_image",
 ]

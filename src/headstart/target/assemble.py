@@ -29,6 +29,10 @@ FEWEST_TEST_PER_CLASS = 3
 CROSS_FIT_FOLDS = 5
 CROSS_FIT_REPEATS = 2
 
+CROSS_FITTED = (
+    "There is too little for a test split: routes are chosen and judged anew in each fold of a repeated cross-fitting."
+)
+
 IMBALANCED = 1.5
 """From this ratio of the largest to the smallest class on, balanced accuracy is the primary metric."""
 
@@ -112,7 +116,7 @@ def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
 
 def _episode(name: str, whole: TrainView, train: NDArray[np.int64], test: NDArray[np.int64]) -> Episode:
     sealed = whole.examples.take(test)
-    return Episode(name, whole.take(train), Seal(sealed.inputs, sealed.labels))
+    return Episode(name, whole.take(train), Seal(sealed.inputs, sealed.labels, sealed.groups))
 
 
 def _cross_fit(whole: TrainView, seed: int) -> tuple[Episode, ...]:
@@ -234,10 +238,7 @@ class _Found:
                 "balanced accuracy is the primary metric."
             )
         if split == "cross-fit":
-            said.append(
-                "There is too little for a test split: "
-                "routes are chosen and judged anew in each fold of a repeated cross-fitting."
-            )
+            said.append(CROSS_FITTED)
         return Hygiene(
             unreadable=unreadable,
             ignored=self.raw.ignored,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import SealError
 from headstart.target.inputs import Inputs
+from headstart.target.split import folds, stratified_sample
 
 
 class Seal:
@@ -21,12 +22,13 @@ class Seal:
     Args:
         inputs: the test inputs, N of them.
         labels: (N,) int64, positions in the target's classes.
+        groups: (N,) int64 or None; :meth:`parts` keeps them whole.
     """
 
-    def __init__(self, inputs: Inputs, labels: NDArray[np.int64]) -> None:
+    def __init__(self, inputs: Inputs, labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> None:
         if len(inputs) != len(labels):
             raise ValueError(f"{len(inputs)} test inputs but {len(labels)} labels")
-        self.inputs = inputs
+        self.inputs, self.groups = inputs, groups
         self.opened: list[str] = []
         held = np.array(labels, dtype=np.int64)
         self.digest = hashlib.sha256(held.tobytes()).hexdigest()
@@ -43,7 +45,27 @@ class Seal:
 
     def take(self, index: NDArray[np.int64]) -> Seal:
         """A seal over a part of the test split (chosen without looking at predictions)."""
-        return Seal(self.inputs.take(index), self._reveal()[index])
+        groups = None if self.groups is None else self.groups[index]
+        return Seal(self.inputs.take(index), self._reveal()[index], groups)
+
+    def sample(self, size: int, *, seed: int) -> Seal:
+        """A seal over a stratified sample of `size` test examples (all of them where `size` is larger)."""
+        return self.take(stratified_sample(self._reveal(), size, seed=seed))
+
+    def parts(self, most: int, *, seed: int) -> list[Seal]:
+        """Seals over parts of the test split that have no example and no group in common, stratified by class.
+
+        Args:
+            most: so many parts, or the largest number below it at which each part has examples of every class.
+            seed: the same seed gives the same parts.
+        """
+        labels = self._reveal()
+        present = len(np.unique(labels))
+        for k in range(min(most, int(np.unique(labels, return_counts=True)[1].min())), 1, -1):
+            found = folds(labels, k, seed=seed, groups=self.groups)
+            if all(len(np.unique(labels[part])) == present for part in found):
+                return [self.take(part) for part in found]
+        return [self]
 
     def open(self, finalist: str, record: Callable[[str, NDArray[np.int64]], None]) -> NDArray[np.int64]:
         """The test labels, for judging one finalist. `record` is called first, so that no opening goes unwritten.

@@ -21,12 +21,47 @@ class Episode:
     """One honest comparison: a view to learn from, and the sealed examples to be judged on.
 
     A target with a test split has one episode. A target too small for one has an episode per fold and repeat of
-    cross-fitting; each chooses its routes anew from its own view.
+    cross-fitting; each chooses its routes anew from its own view. A target of which few-shot draws were made has an
+    episode per draw; their views have in common what the routes are chosen by.
     """
 
     name: str
     view: TrainView
     seal: Seal
+
+
+@dataclass(frozen=True)
+class Shots:
+    """How few-shot draws were made; see :func:`headstart.target.shots.drawn`.
+
+    Args:
+        labels: of each class that a draw learns from, K.
+        draws: how many there are.
+        asked: how many were asked for.
+        shared: mean share of its labels that a draw has in common with another, 0 (none) to 1.
+        choosing: labels that choose the routes; no draw learns from them.
+    """
+
+    labels: int
+    draws: int
+    asked: int
+    shared: float
+    choosing: int
+
+    def said(self) -> list[str]:
+        """What a reader of the verdict should be warned of."""
+        found = []
+        if self.draws < self.asked:
+            found.append(
+                f"{self.draws} draws instead of {self.asked}: each is judged on its own part of the sealed test with "
+                "every class in it, and there are too few test examples of the rarest class for more."
+            )
+        if self.shared:
+            found.append(
+                f"Two draws have {100 * self.shared:.2g} % of their labels in common on average, because there are too "
+                "few of some class to draw from; the intervals are widened for that."
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -40,8 +75,10 @@ class Target:
         metric: the primary metric: `balanced_accuracy` when the classes are imbalanced, else `accuracy`.
         split: `given` by the user, `made` here, or `cross-fit` where there is too little for a test split.
         episodes: see :class:`Episode`.
-        everything: what the shipped model is trained on: the one episode's view, or, cross-fitted, all examples.
+        everything: all labels outside the test: the one episode's view; or, cross-fitted, all examples; or, where
+            few-shot draws were made, what they were drawn from. The shipped model is trained on it, but for those.
         hygiene: what was found wrong with the data and what was done about it.
+        shots: how few-shot draws were made; None: there are none.
     """
 
     name: str
@@ -52,6 +89,7 @@ class Target:
     episodes: tuple[Episode, ...]
     everything: TrainView
     hygiene: Hygiene
+    shots: Shots | None = None
 
     @property
     def n_train(self) -> int:
@@ -61,7 +99,7 @@ class Target:
     @property
     def n_test(self) -> int:
         """Sealed examples (cross-fitted: every example is sealed once per repeat)."""
-        return len(self.everything) if self.split == "cross-fit" else len(self.episodes[0].seal)
+        return len(self.everything) if self.split == "cross-fit" else sum(len(e.seal) for e in self.episodes)
 
     @property
     def n_examples(self) -> int:
@@ -86,6 +124,8 @@ class Target:
     def digest(self) -> str:
         """SHA-256 over classes, what is said of them, split, names and labels: what a run may be resumed on."""
         state = hashlib.sha256(repr((self.classes, self.metric, self.split)).encode())
+        if self.shots is not None:
+            state.update(repr(self.shots).encode())
         if self.everything.descriptions:
             state.update(repr(self.everything.descriptions).encode())
         for episode in self.episodes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -66,16 +66,13 @@ class Texts:
         parts = spans(len(self), self.batch)
         for at in rng.permutation(len(parts)):
             rows = order[slice(*parts[at])]
-            numbers = padded([self.rows[i] for i in rows], self.longest)
-            if self.drop:
-                numbers[(numbers > UNKNOWN) & (rng.random(numbers.shape) < self.drop)] = UNKNOWN
-            yield self._batch(numbers, rows)
+            yield self._batch(rows, self._inputs(rows, rng))
 
     def evaluation(self) -> Iterator[Batch]:
         """All texts in order, with all their words."""
         for start in range(0, len(self), self.batch):
             rows = np.arange(start, min(len(self), start + self.batch))
-            yield self._batch(padded([self.rows[i] for i in rows], self.longest), rows)
+            yield self._batch(rows, self._inputs(rows))
 
     def balanced(self, steps: int, seed: int) -> Iterator[Batch]:
         """Batches in which every class has as many texts as any other, as far as there are so many.
@@ -88,7 +85,8 @@ class Texts:
             seed: of the orders.
         """
         if len(self) <= self.batch:
-            whole = self._batch(padded(self.rows, self.longest), np.arange(len(self)))
+            rows = np.arange(len(self))
+            whole = self._batch(rows, self._inputs(rows))
             yield from (whole for _ in range(steps))
             return
         rng = np.random.default_rng(seed)
@@ -98,13 +96,40 @@ class Texts:
         texts = [_in_turn(rows, each, rng) for rows in members]
         for _ in range(steps):
             rows = np.concatenate([next(texts[c]) for c in next(classes)])
-            yield self._batch(padded([self.rows[i] for i in rows], self.longest), rows)
+            yield self._batch(rows, self._inputs(rows))
 
-    def _batch(self, numbers: NDArray[np.int32], rows: NDArray[np.int64]) -> Batch:
-        return (
-            torch.from_numpy(numbers.astype(np.int64)).to(self.device),
-            torch.from_numpy(self.labels[rows]).to(self.device),
-        )
+    def _inputs(self, rows: NDArray[np.int64], rng: np.random.Generator | None = None) -> torch.Tensor:
+        """What the network is given of some texts; with `rng`, in training."""
+        numbers = padded([self.rows[i] for i in rows], self.longest)
+        if rng is not None and self.drop:
+            numbers[(numbers > UNKNOWN) & (rng.random(numbers.shape) < self.drop)] = UNKNOWN
+        return torch.from_numpy(numbers.astype(np.int64))
+
+    def _batch(self, rows: NDArray[np.int64], inputs: torch.Tensor) -> Batch:
+        return inputs.to(self.device), torch.from_numpy(self.labels[rows]).to(self.device)
+
+
+class CutTexts(Texts):
+    """The same batches of the same texts, as values at a cut of the network: the prefix is never run again.
+
+    A batch is (B, L, D) float32, with NaN where a text has ended.
+
+    Args:
+        texts: N texts; words are not left out.
+        values: (L, D) float16 for each, L its tokens.
+    """
+
+    def __init__(self, texts: Texts, values: Sequence[NDArray[np.float16]]) -> None:
+        self.labels, self.rows, self.longest = texts.labels, texts.rows, texts.longest
+        self.drop, self.batch, self.device = 0.0, texts.batch, texts.device
+        self.values = values
+
+    def _inputs(self, rows: NDArray[np.int64], rng: np.random.Generator | None = None) -> torch.Tensor:
+        chosen = [self.values[i] for i in rows]
+        inputs = np.full((len(rows), max(map(len, chosen)), chosen[0].shape[1]), np.nan, dtype=np.float32)
+        for place, values in zip(inputs, chosen, strict=True):
+            place[: len(values)] = values
+        return torch.from_numpy(inputs)
 
 
 def _in_turn(values: NDArray[np.int64], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

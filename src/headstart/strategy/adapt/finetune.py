@@ -27,7 +27,8 @@ class Finetune:
     statistics stay the source's, because batches of a small target estimate them badly.
 
     With `last`, only the last stages are trained, from the values at the cut before them: the frozen rest is run once,
-    for a few augmented views of each example that are kept in the store, instead of once an epoch.
+    for a few augmented views of each example that are kept in the store, instead of once an epoch. Of a text its values
+    at every token are kept.
 
     On texts, `decay`, `unfreeze` and the slanted schedule are those of ULMFiT (Howard & Ruder 2018): layers nearer to
     the words know what is common to all texts, so they are moved less, and later.
@@ -79,12 +80,10 @@ class Finetune:
         """Forward and backward in torch, whatever the frozen forward pass is compiled to."""
         training = TRAINING_RATE * machine.cores()
         if isinstance(card.preprocessing, Tokens):
-            # What is frozen is run forward only, a third of the work. Every step moves all weights that are trained.
+            # What is frozen is run once, forward, a third of the work. Every step moves all weights that are trained.
             trained = 1.0 if self.last is None else self._cut(card).flops / card.flops
-            passes = (
-                card.flops * (1 + 2 * trained) / 3 / (2.5 * training) + 3e-9 * card.parameters * trained / self.batch
-            )
-            return 1.0 + self.epochs * examples * passes
+            passes = trained * (card.flops / (2.5 * training) + 3e-9 * card.parameters / self.batch)
+            return 1.0 + examples * (self.epochs * passes + (1 - trained) * card.flops / 3 / (2.5 * training))
         if self.last is None:
             return 1.0 + self.epochs * examples * card.flops / training
         # The last stages are mostly products of large matrices, which run more than twice as efficiently.
@@ -138,6 +137,7 @@ class Finetune:
                 bench=bench,
                 words=words,
                 start=start,
+                cut=None if self.last is None else self._cut(card).name,
             )
         return network.fit_tail(
             source,

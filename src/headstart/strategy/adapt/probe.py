@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from headstart.budget import Budget
 from headstart.errors import TrialError
-from headstart.features import body_of
 from headstart.features.engine import POOLED
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
@@ -79,8 +78,8 @@ class Probe:
             raise TrialError(f"{card.name} has no {self.earlier} stages before its last")
         if card.modality == "text" and len(card.stages) > EARLIER:
             # The next setting will want them, and in one pass they cost next to nothing.
-            bench.features(body_of(source, bench.device, _outputs(card, EARLIER)), view.examples.inputs, card.short)
-        body = body_of(source, bench.device, _outputs(card, self.earlier))
+            bench.features(bench.body(source, _outputs(card, EARLIER)), view.examples.inputs, card.short)
+        body = bench.body(source, _outputs(card, self.earlier))
         X = bench.features(body, view.examples.inputs, card.short)
         y, classes = view.examples.labels, len(view.classes)
         if self.head == "ridge":

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from headstart.budget import Budget
-from headstart.features import body_of
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
@@ -56,7 +55,7 @@ class Prototypes:
         bench: Bench = PLAIN,
     ) -> Predictor:
         """Features from the store, then their means."""
-        body = body_of(source, bench.device)
+        body = bench.body(source)
         X = bench.features(body, view.examples.inputs, source.card.short)
         covariance = self.covariance == "shrunk"
         means = nearest_means(X, view.examples.labels, len(view.classes), covariance=covariance)
