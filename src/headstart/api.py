@@ -296,12 +296,12 @@ def adapt(
     _check_device(device)
     if out is not None:
         refuse_foreign(Path(out))
-    domains = [
+    labelled, other = (
         data if isinstance(data, Domain) else load_domain(data, label=label, input=input)
         for data in (source_domain, target_domain)
-    ]
+    )
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
-    adapted = run_adaptation(*domains, folder, options, listener)
+    adapted = run_adaptation(labelled, other, folder, options, listener)
     if adapted.evidence is not None:
         write(adapted.evidence, folder)
     return adapted

@@ -266,17 +266,13 @@ class _Adapter(_Runner):
         with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
             weights = discriminator(X, Z, seed=self.options.seed)[held]
             Xs, Xt = _narrow(X[held], Z)
-            seen = {
-                name: Seen(
-                    one.log_probabilities,
-                    one.labels,
-                    weights / max(weights.mean(), 1e-12),
-                    two.log_probabilities,
-                    Xs,
-                    Xt,
-                )  # type: ignore[arg-type]
-                for name, (_, one, two) in routes.items()
-            }
+            weights = weights / max(float(weights.mean()), 1e-12)
+            seen = {}
+            for name, (_, one, two) in routes.items():
+                assert one.log_probabilities is not None
+                assert one.labels is not None
+                assert two.log_probabilities is not None
+                seen[name] = Seen(one.log_probabilities, one.labels, weights, two.log_probabilities, Xs, Xt)
             said = agreement(seen, SourceOnly.name, seed=self.options.seed)
         shipped, reason = guarded(said, SourceOnly.name)
         choice = Choice(

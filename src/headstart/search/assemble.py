@@ -178,6 +178,9 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"])
     else:
         shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
+    shots = _shots(ledger, verdict, metric)
+    if shots is not None:
+        reason += _learned_from(shots, start["target"])
     routes = {
         "transfer": _route(verdict, "transfer", comparison.transfer_score, comparison.transfer_metrics),
         "baseline": _route(verdict, "baseline", comparison.baseline_score, comparison.baseline_metrics),
