@@ -111,7 +111,7 @@ def kliep(A: Features, B: Features, *, rounds: int = 200, seed: int = 0) -> Floa
         beta = np.full(U.shape[1], 1 / U.shape[1])
         for _ in range(rounds):
             beta = beta * (U / np.maximum(U @ beta, 1e-300)[:, None]).mean(axis=0)
-        return beta / beta.sum()
+        return np.asarray(beta / beta.sum())
 
     def likelihood(width: float) -> float:
         _, U = basis(width)
