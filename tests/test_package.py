@@ -26,19 +26,23 @@ def python(code, *arguments):
 
 def test_public_names():
     assert headstart.__all__ == [
+        "Adapted",
         "Evidence",
         "HeadstartError",
         "InputError",
         "Predictor",
         "Ranking",
         "Run",
+        "Shift",
         "Target",
+        "adapt",
         "check",
         "fit",
         "load",
         "load_target",
         "open_run",
         "rank",
+        "shift",
         "sources",
         "suggest",
         "zero_shot",

@@ -16,46 +16,56 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 if TYPE_CHECKING:
-    from headstart.api import Run, check, fit, load, open_run, rank, sources, suggest, zero_shot
+    from headstart.api import Run, adapt, check, fit, load, open_run, rank, shift, sources, suggest, zero_shot
     from headstart.errors import HeadstartError, InputError
     from headstart.judge.evidence import Evidence
     from headstart.predictor import Predictor
+    from headstart.search.adapt import Adapted
     from headstart.search.rank import Ranking
+    from headstart.search.shift import Shift
     from headstart.target import Target, load_target
 
 _WHERE = {
+    "Adapted": "headstart.search.adapt",
     "Evidence": "headstart.judge.evidence",
     "HeadstartError": "headstart.errors",
     "InputError": "headstart.errors",
     "Predictor": "headstart.predictor",
     "Ranking": "headstart.search.rank",
     "Run": "headstart.api",
+    "Shift": "headstart.search.shift",
     "Target": "headstart.target",
+    "adapt": "headstart.api",
     "check": "headstart.api",
     "fit": "headstart.api",
     "load": "headstart.api",
     "load_target": "headstart.target",
     "open_run": "headstart.api",
     "rank": "headstart.api",
+    "shift": "headstart.api",
     "sources": "headstart.api",
     "suggest": "headstart.api",
     "zero_shot": "headstart.api",
 }
 
 __all__ = [
+    "Adapted",
     "Evidence",
     "HeadstartError",
     "InputError",
     "Predictor",
     "Ranking",
     "Run",
+    "Shift",
     "Target",
+    "adapt",
     "check",
     "fit",
     "load",
     "load_target",
     "open_run",
     "rank",
+    "shift",
     "sources",
     "suggest",
     "zero_shot",

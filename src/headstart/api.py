@@ -1,4 +1,4 @@
-"""What `import headstart` offers: fit, check, rank, suggest, zero_shot, sources, load, open_run."""
+"""What `import headstart` offers: fit, adapt, check, rank, shift, suggest, zero_shot, sources, load, open_run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
 from headstart.search import rank as ranking
 from headstart.search import run as search
+from headstart.search import shift as moved
 from headstart.search import suggest as suggesting
+from headstart.search.adapt import Adapted, AdaptOptions
+from headstart.search.adapt import adapt as run_adaptation
 from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
@@ -36,6 +39,7 @@ from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.target import Hygiene, Target, drawn, load_target
 from headstart.target.describe import describe as describe_classes
 from headstart.target.describe import read_descriptions
+from headstart.target.domain import Domain, load_domain
 from headstart.target.embedded import OPENMOJI_ATTRIBUTION
 from headstart.target.inputs import Inputs, TextInputs, as_inputs, pictures_in
 from headstart.target.shots import check as check_shots
@@ -282,6 +286,99 @@ def suggest(
             known = suggesting.joined(known, target.episodes[0].seal.inputs)
     inputs = as_inputs(pool, predictor.body.modality)
     return suggesting.suggest(predictor, inputs, count=count, labelled=known, seed=seed, progress=progress)
+
+
+def adapt(
+    source_domain: Any,
+    target_domain: Any,
+    *,
+    budget: str | float | Budget = "5m",
+    out: str | Path | None = None,
+    source: str = "",
+    strategy: Sequence[str] = (),
+    label: str | None = None,
+    input: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    command: str = "",
+    listener: Listener | None = None,
+) -> Adapted:
+    """Adapt from a labelled source domain to a target domain, and keep the model that is safe.
+
+    Validators that never see a label of the target choose among all ways of adaptation and source-only, which is
+    shipped unless they agree beyond their noise. Labels that the target has are sealed, and judge that choice.
+
+    Args:
+        source_domain: labelled; as `data` of :func:`fit`.
+        target_domain: with labels, which are sealed, or without; see :func:`headstart.target.domain.load_domain`.
+        budget: wall time, or a :class:`~headstart.budget.Budget`.
+        out: the run's directory, resumed if it holds this run; None: a new temporary one.
+        source: name of the pretrained source of features; "": the first bundled one.
+        strategy: names of ways of adaptation; empty: all.
+        label: label column of tables; None: guessed.
+        input: picture or text column of tables; None: guessed.
+        seed: of everything random.
+        device: `cpu`, or a torch device such as `cuda`.
+        command: how to start this run again, for the report.
+        listener: hears what happens.
+
+    Raises:
+        InputError: a domain or an option is wrong.
+    """
+    limit = budget if isinstance(budget, Budget) else Budget(parse_seconds(str(budget)))
+    named = (source,) if source else ()
+    options = AdaptOptions(named, tuple(strategy), limit, seed, device, command or "headstart.adapt(...)")
+    options.check()
+    _check_device(device)
+    if out is not None:
+        refuse_foreign(Path(out))
+    labelled, other = (
+        data if isinstance(data, Domain) else load_domain(data, label=label, input=input)
+        for data in (source_domain, target_domain)
+    )
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
+    adapted = run_adaptation(labelled, other, folder, options, listener)
+    if adapted.evidence is not None:
+        write(adapted.evidence, folder)
+    return adapted
+
+
+def shift(
+    source_domain: Any,
+    target_domain: Any,
+    *,
+    source: str = "",
+    label: str | None = None,
+    input: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: ranking.Progress | None = None,
+) -> moved.Shift:
+    """Find out what moved between two domains: P(X), P(Y), or, where the target has labels, P(Y given X).
+
+    It is a diagnosis of the data, on frozen features of one pretrained source; nothing is adapted.
+
+    Args:
+        source_domain: as `data` of :func:`fit`, or without labels; see :func:`headstart.target.domain.load_domain`.
+        target_domain: likewise.
+        source: name of the pretrained source; "": the first bundled one.
+        label: label column of tables; None: guessed.
+        input: picture or text column of tables; None: guessed.
+        seed: of everything random.
+        device: `cpu`, or a torch device such as `cuda`.
+        progress: called as `progress(words, done, total)`.
+
+    Raises:
+        InputError: a domain cannot be read, or the two cannot be compared.
+    """
+    if source:
+        cards_of([source])
+    _check_device(device)
+    domains = [
+        data if isinstance(data, Domain) else load_domain(data, label=label, input=input)
+        for data in (source_domain, target_domain)
+    ]
+    return moved.shift(*domains, features=source, seed=seed, device=device, progress=progress)
 
 
 def zero_shot(

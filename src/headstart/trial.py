@@ -28,7 +28,7 @@ from headstart.target.view import TrainView
 _ARRAYS = ("log_probabilities", "labels", "spare_right", "spare_labels")
 SPARE = 2_000  # left-out examples that validate a trial of the label curve, at most
 
-Phase = Literal["search", "final", "label curve", "ship"]
+Phase = Literal["search", "candidate", "final", "label curve", "ship"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Spec:
     Args:
         episode: which of the target's episodes it belongs to.
         phase: `search`: trained without the fold of its seed, predicts that fold; `final`: trained on everything that
-            may be trained on, predicts the sealed inputs; `label curve`: as final, on fewer labels; `ship`: trained
-            on everything, predicts nothing.
+            may be trained on, predicts the sealed inputs; `candidate`: as final, for routes that are chosen by what
+            they say of the target without its labels; `label curve`: as final, on fewer labels; `ship`: trained on
+            everything, predicts nothing.
         source: a source's name.
         strategy: a strategy's name.
         parameters: its hyper-parameters.

@@ -9,18 +9,20 @@ import warnings
 
 import typer
 
-from headstart.cli import cache, check, demo, fit, predict, rank, report, sources, suggest
+from headstart.cli import adapt, cache, check, demo, fit, predict, rank, report, shift, sources, suggest
 from headstart.cli.app import app
 from headstart.errors import HeadstartError, InputError
 
 # The help lists them in this order.
 for _command in (
     fit.fit,
+    adapt.adapt,
     predict.predict,
     suggest.suggest,
     report.report,
     check.check,
     rank.rank,
+    shift.shift,
     sources.sources,
     demo.demo,
 ):

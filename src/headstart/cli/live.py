@@ -102,7 +102,11 @@ def run_listener(console: Console) -> Any:
             elif result.spec.phase == "label curve":
                 shown = f"with {result.spec.labels} labels"
             else:
-                shown = {"final": "predicted the sealed test", "ship": "trained for shipping"}[result.spec.phase]
+                shown = {
+                    "candidate": "predicted the target",
+                    "final": "predicted the sealed test",
+                    "ship": "trained for shipping",
+                }[result.spec.phase]
             budget = "" if left == float("inf") else f"  {format_seconds(max(0.0, left)):>11} left"
             self.row(name, f"{result.spec.place()}  {shown}", [result], budget)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from headstart.files import write_text
 from headstart.judge.evidence import Evidence
 from headstart.report.page import html, markdown
+from headstart.report.shift import shift_html, write_shift
 from headstart.report.showcase import Showcase, Shown, Telling, beginning, thumbnail
 from headstart.report.words import headline, sentence
 
@@ -19,8 +20,10 @@ __all__ = [
     "html",
     "markdown",
     "sentence",
+    "shift_html",
     "thumbnail",
     "write",
+    "write_shift",
 ]
 
 

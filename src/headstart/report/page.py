@@ -30,16 +30,17 @@ PAIRS = 15
 
 def html(evidence: Evidence, showcase: Showcase | None = None) -> str:
     """The whole page as HTML text."""
-    return _environment().get_template("page.html.j2").render(context(evidence, showcase))
+    return environment().get_template("page.html.j2").render(context(evidence, showcase))
 
 
 def markdown(evidence: Evidence, showcase: Showcase | None = None) -> str:
     """The report as Markdown text, without pictures."""
-    return _environment().get_template("page.md.j2").render(context(evidence, showcase))
+    return environment().get_template("page.md.j2").render(context(evidence, showcase))
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where the templates of all pages are, with their filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import Problem, RunError
 from headstart.features.precision import F32
-from headstart.judge import Comparison, Round, compare, guard, metrics
+from headstart.judge import Comparison, Round, compare, guard, guard_adapted, metrics
 from headstart.judge.curve import Measured, label_curve
 from headstart.judge.evidence import (
     Calibration,
@@ -175,7 +175,10 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         side: mean(validation_score(r, metric) for pair, _ in verdict.episodes for r in pair[side].search)
         for side in ("transfer", "baseline")
     }
-    shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
+    if (chosen := ledger.first("chosen")) is not None:
+        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"])
+    else:
+        shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
     shots = _shots(ledger, verdict, metric)
     if shots is not None:
         reason += _learned_from(shots, start["target"])

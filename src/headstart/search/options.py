@@ -113,6 +113,14 @@ class Options:
 
     def _kinds(self) -> tuple[list[type[Any]], str]:
         """The strategies that may be tried, and a warning about baselines that may not."""
+        if adapting := [name for name in self.strategies if name in strategies.ADAPTATIONS]:
+            raise OptionError(
+                Problem(
+                    f"{', '.join(adapting)} adapts a labelled source domain to a target domain",
+                    f"of {', '.join(strategies.STRATEGIES)}",
+                    "headstart adapt SOURCE TARGET",
+                )
+            )
         wanted = [strategies.find(name) for name in self.strategies]
         everything = strategies.STRATEGIES.values()
         transfer = [kind for kind in wanted if kind.side == "transfer"]

@@ -7,17 +7,26 @@ from typing import Any
 from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.contrast import Contrast
+from headstart.strategy.adapt.coral import Coral
 from headstart.strategy.adapt.ensemble import Ensemble
 from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.label_shift import LabelShift
 from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
+from headstart.strategy.adapt.propagate import Propagate
 from headstart.strategy.adapt.prototypes import Prototypes
+from headstart.strategy.adapt.reweight import Reweight
 from headstart.strategy.adapt.scratch import Scratch
+from headstart.strategy.adapt.self_train import SelfTrain
+from headstart.strategy.adapt.source_only import SourceOnly
+from headstart.strategy.adapt.subspace import Subspace
+from headstart.strategy.adapt.tca import Tca
+from headstart.strategy.adapt.transport import Transport
 from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
 
-__all__ = ["STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
+__all__ = ["ADAPTATIONS", "STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
 
 STRATEGIES: dict[str, type[Any]] = {
     cls.name: cls
@@ -35,6 +44,11 @@ STRATEGIES: dict[str, type[Any]] = {
     )
 }
 
+ADAPTATIONS: dict[str, type[Any]] = {
+    cls.name: cls for cls in (SourceOnly, Coral, Subspace, Tca, Transport, Reweight, LabelShift, SelfTrain, Propagate)
+}
+"""Strategies from a labelled source domain to an unlabelled target domain, the baseline first."""
+
 
 def find(name: str) -> type[Any]:
     """The strategy called `name`.
@@ -42,9 +56,10 @@ def find(name: str) -> type[Any]:
     Raises:
         OptionError: nobody knows the name.
     """
-    if name not in STRATEGIES:
-        raise OptionError(unknown("strategy", name, STRATEGIES))
-    return STRATEGIES[name]
+    known = STRATEGIES | ADAPTATIONS
+    if name not in known:
+        raise OptionError(unknown("strategy", name, known))
+    return known[name]
 
 
 def make(name: str, settings: dict[str, Any]) -> Adapt:

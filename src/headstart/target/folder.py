@@ -164,6 +164,31 @@ def read_folder(root: Path, columns: Columns) -> Raw:
     )
 
 
+def read_flat(root: Path) -> Raw | None:
+    """Read a folder of files without labels: those of the modality that most files are of.
+
+    None where the folder holds folders (hidden ones aside) or a table: then it is no flat folder.
+    """
+    walk = _Walk(root)
+    entries = walk.entries(root)
+    if not entries or any(map(_is_folder, entries)) or _tables(root):
+        return None
+    suffixes = [os.path.splitext(entry.name)[1].lower() for entry in entries]
+    most = Counter(m.name for m in MODALITIES.values() for suffix in suffixes if suffix in m.suffixes).most_common(1)
+    if not most:
+        return None
+    walk.modality = MODALITIES[most[0][0]]
+    for entry in entries:
+        walk.add_file(entry.path, None, "train")
+    return Raw(
+        root.resolve().name,
+        walk.modality.files(walk.paths, root),
+        walk.labels,
+        unreadable=tuple(walk.unreadable),
+        ignored=tuple(sorted(walk.ignored)),
+    )
+
+
 def _tables(root: Path) -> list[tuple[str, Path]]:
     """The one table of a folder without folders, or those named after the parts of a split, training part first."""
     try:

@@ -30,15 +30,16 @@ LONGEST_CELL = 1 << 27
 """Characters that a cell of a CSV file may hold (Python's own limit is 131,072, less than a long report)."""
 
 
-def read_table(path: Path, columns: Columns) -> Raw:
+def read_table(path: Path, columns: Columns, *, labelled: bool = True) -> Raw:
     """Read a table of labels and of texts or paths; those are relative to the table's folder or the working directory.
 
-    A column `split` (train, val, test) is honoured. Rows without a label are unlabelled examples.
+    A column `split` (train, val, test) is honoured. Rows without a label are unlabelled examples; where `labelled` is
+    False, so are those of a table without a label column.
 
     Raises:
         TargetError: the table cannot be read, or a column is missing or cannot be guessed.
     """
-    return from_columns(_load(path), path, columns)
+    return from_columns(_load(path), path, columns, labelled=labelled)
 
 
 def read_tables(parts: Sequence[tuple[str, Path]], columns: Columns) -> Raw:
@@ -72,7 +73,9 @@ def read_tables(parts: Sequence[tuple[str, Path]], columns: Columns) -> Raw:
     return from_columns(joined, first.parent, columns, rows)
 
 
-def from_columns(table: dict[str, Sequence[Any]], path: Path, columns: Columns, names: Sequence[str] = ()) -> Raw:
+def from_columns(
+    table: dict[str, Sequence[Any]], path: Path, columns: Columns, names: Sequence[str] = (), *, labelled: bool = True
+) -> Raw:
     """The examples in a table that was loaded.
 
     Args:
@@ -80,6 +83,7 @@ def from_columns(table: dict[str, Sequence[Any]], path: Path, columns: Columns, 
         path: of the table, or of the folder that holds its parts.
         columns: which columns mean what.
         names: of the rows; empty: `row 1` and so on.
+        labelled: there must be a label column.
     """
     heads = list(table)
     rows = len(table[heads[0]]) if heads else 0
@@ -109,7 +113,7 @@ def from_columns(table: dict[str, Sequence[Any]], path: Path, columns: Columns, 
             )
         )
     label = columns.label or _guess_label(table, exclude={chosen, columns.group, split})
-    if label is None:
+    if label is None and labelled:
         problems.append(
             Problem(
                 f"the label column of {path} is not clear (columns: {listed(heads, 12)})",
@@ -117,7 +121,7 @@ def from_columns(table: dict[str, Sequence[Any]], path: Path, columns: Columns, 
                 "name it with --label COLUMN (label= in Python)",
             )
         )
-    if problems or chosen is None or label is None:
+    if problems or chosen is None:
         raise TargetError(problems)
 
     called = names or [f"row {row + 1}" for row in range(rows)]
@@ -130,7 +134,9 @@ def from_columns(table: dict[str, Sequence[Any]], path: Path, columns: Columns, 
     else:
         texts, warnings = _texts([cells[row] for row in kept])
         inputs = StringInputs(texts, [called[row] for row in kept])
-    labels = as_labels([_repaired(table[label][row]) for row in kept], f"column {label!r}")
+    labels: list[str | None] = [None] * len(kept)
+    if label is not None:
+        labels = as_labels([_repaired(table[label][row]) for row in kept], f"column {label!r}")
     sides: list[Side] | None = None
     if split is not None:
         sides, said = as_sides([str(table[split][row] or "") for row in kept], labels, f"column {split!r}")

@@ -1,0 +1,46 @@
+"""label-shift: the classes are as they were, only more or less frequent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from headstart.domains.labels import bbse, calibrate, mlls
+from headstart.predictor import LinearHead
+from headstart.source.card import SourceCard
+from headstart.strategy import linear
+from headstart.strategy.contract import Adapt
+from headstart.strategy.shallow import Features, Labels, Shallow
+
+
+@dataclass(frozen=True)
+class LabelShift(Shallow):
+    """Estimate the target's class shares and shift the logits by them (Saerens et al. 2002; Lipton et al. 2018).
+
+    Args:
+        shares: how they are estimated; see :mod:`headstart.domains.labels`.
+    """
+
+    name: ClassVar[str] = "label-shift"
+
+    shares: Literal["mlls", "bbse"] = "mlls"
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """Both estimators."""
+        return [cls("mlls"), cls("bbse")]
+
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """The source's classifier, calibrated, with other offsets."""
+        found = linear.ridge(Xs, ys, classes)
+        calibrated = calibrate(found.left_out, ys)
+        asked = found.head.logits(Xt)
+        old = np.bincount(ys, minlength=classes) / len(ys)
+        new = mlls(calibrated(asked), old) if self.shares == "mlls" else bbse(found.left_out, ys, asked)
+        # A class of which nothing was found is made rare, not impossible.
+        least = 0.5 / (len(Xt) + classes)
+        offset = np.log(np.maximum(new, least)) - np.log(np.maximum(old, least))
+        bias = calibrated.scale * found.head.bias + calibrated.bias + offset
+        return LinearHead((calibrated.scale * found.head.weight).astype(np.float32), bias.astype(np.float32))

@@ -1,0 +1,40 @@
+"""reweight: let source examples count as much as they would in the target domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from headstart.domains.weights import WEIGHTS
+from headstart.predictor import LinearHead
+from headstart.score.ridge import standardise
+from headstart.source.card import SourceCard
+from headstart.strategy.contract import Adapt
+from headstart.strategy.shallow import Features, Labels, Shallow, on_raw, one_hot, weighted
+
+
+@dataclass(frozen=True)
+class Reweight(Shallow):
+    """Importance weighting for covariate shift (Shimodaira 2000).
+
+    Args:
+        weights: how the density ratio is estimated; see :mod:`headstart.domains.weights`.
+        flat: weights are raised to this power: less than 1 trades bias for variance.
+    """
+
+    name: ClassVar[str] = "reweight"
+
+    weights: Literal["discriminator", "kmm", "kliep", "rulsif"] = "discriminator"
+    flat: float = 1.0
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """Every estimator."""
+        return [cls("discriminator", 0.5), cls("rulsif"), cls("kliep"), cls("kmm")]
+
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """Weighted ridge."""
+        ratio = WEIGHTS[self.weights](Xs, Xt) ** self.flat
+        mean, scale = standardise(Xs)
+        Z = (Xs - mean) / scale
+        return on_raw(weighted(Z, one_hot(ys, classes), ratio).as_logits(ys), mean, scale)

@@ -1,0 +1,85 @@
+"""self-train: predict the target, learn from the surest predictions, and again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from headstart.domains.labels import calibrate
+from headstart.predictor import LinearHead
+from headstart.score.ridge import standardise
+from headstart.source.card import SourceCard
+from headstart.strategy import linear
+from headstart.strategy.contract import Adapt
+from headstart.strategy.shallow import (
+    Features,
+    Labels,
+    Shallow,
+    each_standardised,
+    on_raw,
+    one_hot,
+    weighted,
+)
+
+
+@dataclass(frozen=True)
+class SelfTrain(Shallow):
+    """Class-balanced self-training (Zou et al. 2018) with calibrated confidence.
+
+    In each round a growing share of the target examples predicted to be of a class, the surest of them, and only those
+    that are probably right, join the source with their predicted labels.
+
+    Args:
+        rounds: in which the share grows from one part to all.
+        sure: least calibrated probability of a label that is learned from.
+        aligned: both domains are standardised by their own moments first.
+        target_weight: what a target example counts against a source example in the last round.
+    """
+
+    name: ClassVar[str] = "self-train"
+
+    rounds: int = 10
+    sure: float = 0.5
+    aligned: bool = True
+    target_weight: float = 1.0
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """With aligned moments and without."""
+        return [cls(), cls(aligned=False), cls(sure=0.0)]
+
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """Ridge on the source and the surest targets."""
+        if self.aligned:
+            S, T, mean, scale = each_standardised(Xs, Xt)
+        else:
+            mean, scale = standardise(Xs)
+            S, T = ((X.astype(np.float64) - mean) / scale for X in (Xs, Xt))
+        reference = linear.ridge(S.astype(np.float32), ys, classes)
+        calibrated = calibrate(reference.left_out, ys)
+        says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
+        Y = one_hot(ys, classes)
+        for step in range(1, self.rounds + 1):
+            probabilities = calibrated(says)
+            chosen = _surest(probabilities, step / self.rounds, self.sure)
+            if not len(chosen):
+                break
+            guessed = probabilities[chosen].argmax(axis=1)
+            weights = np.concatenate([np.ones(len(S)), np.full(len(chosen), self.target_weight)])
+            targets = np.concatenate([Y, one_hot(guessed, classes)])
+            found = weighted(np.concatenate([S, T[chosen]]), targets, weights)
+            says, head = found.scores(T), found.as_logits(np.concatenate([ys, guessed]))
+        return on_raw(head, mean, scale)
+
+
+def _surest(probabilities: np.ndarray, share: float, sure: float) -> np.ndarray:
+    """Rows: of each predicted class the surest `share`, of probability `sure` at least."""
+    guessed, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    chosen = []
+    for c in np.unique(guessed):
+        rows = np.flatnonzero(guessed == c)
+        rows = rows[np.argsort(-confidence[rows], kind="stable")][: max(1, round(share * len(rows)))]
+        chosen.append(rows[confidence[rows] >= sure])
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,29 @@
+"""source-only: a linear classifier of the source domain, used on the target as it is. The baseline of adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from headstart.predictor import LinearHead
+from headstart.source.card import SourceCard
+from headstart.strategy.contract import Adapt, Needs, Side
+from headstart.strategy.shallow import Features, Labels, Shallow, classifier
+
+
+@dataclass(frozen=True)
+class SourceOnly(Shallow):
+    """Nothing is adapted. Whatever is shipped instead must be better than this."""
+
+    name: ClassVar[str] = "source-only"
+    side: ClassVar[Side] = "baseline"
+    needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"))
+
+    @classmethod
+    def grid(cls, card: SourceCard) -> list[Adapt]:
+        """One setting."""
+        return [cls()]
+
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """Ridge, its penalty by leave-one-out on the source."""
+        return classifier(Xs, ys, classes)

@@ -1,0 +1,159 @@
+"""What the shallow ways of domain adaptation share: features of both domains, and heads that fit on raw features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.budget import Budget
+from headstart.errors import TrialError
+from headstart.predictor import LinearHead, Predictor
+from headstart.predictor.calibration import fit_temperature
+from headstart.score.ridge import PENALTIES, standardise
+from headstart.source.card import Source, SourceCard
+from headstart.strategy import linear
+from headstart.strategy.contract import PLAIN, Bench, Needs, Side
+from headstart.target.view import TrainView
+
+Floats = NDArray[np.float64]
+Features = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+class Shallow(ABC):
+    """Domain adaptation on frozen features: a pure function of both domains' features, and a head on raw ones.
+
+    The view's labelled examples are the source domain's; its unlabelled ones are the target domain's. The feature
+    network is the Source, as for a probe.
+    """
+
+    name: ClassVar[str]
+    side: ClassVar[Side] = "transfer"
+    needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"), unlabelled=True)
+
+    @abstractmethod
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """The classifier of raw target features.
+
+        Args:
+            Xs: (N, D) of the source domain.
+            ys: (N,) its labels.
+            Xt: (M, D) of the target domain.
+            classes: C.
+            seed: of everything random.
+        """
+
+    def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
+        """Some decompositions of the width of the features."""
+        return 0.1 + 40.0 * card.features**3 / 2e10
+
+    def frozen(self, card: SourceCard) -> float:
+        """One pass."""
+        return card.flops
+
+    def __call__(
+        self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = PLAIN
+    ) -> Predictor:
+        """Features of both domains from the store, then the head."""
+        from threadpoolctl import threadpool_limits
+
+        if self.needs.unlabelled and not view.unlabelled:
+            raise TrialError(f"{self.name} needs unlabelled examples of the target domain")
+        body = bench.body(source)
+        Xs = bench.features(body, view.examples.inputs, source.card.short)
+        Xt = bench.features(body, view.unlabelled, source.card.short) if view.unlabelled is not None else Xs[:0]
+        with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
+            head = self.head(Xs, view.examples.labels, Xt, len(view.classes), seed)
+        return Predictor(view.classes, body, head)
+
+
+def each_standardised(Xs: Features, Xt: Features) -> tuple[Floats, Floats, Features, Features]:
+    """Both domains, each standardised by its own moments; then the target's mean and scale."""
+    mean, scale = standardise(Xs)
+    of_target, by_target = standardise(Xt)
+    return (
+        ((Xs - mean) / scale).astype(np.float64),
+        ((Xt - of_target) / by_target).astype(np.float64),
+        of_target,
+        by_target,
+    )
+
+
+def on_raw(head: LinearHead, mean: Features, scale: Features, onto: Floats | None = None) -> LinearHead:
+    """A head on ((x - mean) / scale) @ onto, as one on x."""
+    weight = head.weight.astype(np.float64) if onto is None else head.weight.astype(np.float64) @ onto.T
+    weight = weight / scale
+    return LinearHead(weight.astype(np.float32), (head.bias - weight @ mean).astype(np.float32))
+
+
+def classifier(Z: NDArray[np.floating], y: Labels, classes: int) -> LinearHead:
+    """Ridge classifier whose scores are likely as logits; see :func:`headstart.strategy.linear.ridge`."""
+    return linear.ridge(Z.astype(np.float32), y, classes).as_logits(y)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A weighted ridge regression: scores are Z @ weight.T + bias.
+
+    Args:
+        weight: (C, D).
+        bias: (C,).
+        left_out: (N, C), what each example would have scored had it not been fitted on.
+    """
+
+    weight: Floats
+    bias: Floats
+    left_out: Floats
+
+    def scores(self, Z: Floats) -> Floats:
+        """(M, D) to (M, C), on the scale of the targets."""
+        return np.asarray(Z @ self.weight.T + self.bias)
+
+    def as_logits(self, y: Labels) -> LinearHead:
+        """The head, scaled so that the leave-one-out scores are likely as logits of labels y."""
+        scale = 1.0 / fit_temperature(self.left_out, y)
+        return LinearHead((scale * self.weight).astype(np.float32), (scale * self.bias).astype(np.float32))
+
+
+def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats) -> Weighted:
+    """Ridge regression of soft targets with weights, its penalty by weighted leave-one-out.
+
+    A penalty that suits the source as it is may be far too large for the part of it that is like the target.
+
+    Args:
+        Z: (N, D), about standardised.
+        Y: (N, C) between -1 and 1.
+        weights: (N,), not negative.
+    """
+    Z = np.asarray(Z, dtype=np.float64)
+    weights = weights / weights.mean()
+    share = weights / weights.sum()
+    mean, offset = share @ Z, share @ Y
+    root = np.sqrt(weights)[:, None]
+    R, T = root * (Z - mean), root * (Y - offset)
+    short = len(Z) <= Z.shape[1]
+    values, V = np.linalg.eigh(R @ R.T if short else R.T @ R)
+    values = np.maximum(values, 1e-12)
+    basis = V if short else (R @ V) / np.sqrt(values)
+    along = basis.T @ T
+    best, found = np.inf, (values, T)
+    for penalty in PENALTIES:
+        shrink = values / (values + penalty)
+        residual = (T - basis @ (shrink[:, None] * along)) / np.maximum(1 - (basis**2) @ shrink - share, 1e-6)[:, None]
+        if (error := float((residual**2).sum())) < best:
+            best, found = error, (shrink, residual)
+    shrink, residual = found
+    onto = R.T @ V / np.sqrt(values) if short else V
+    coefficients = onto @ ((shrink / np.sqrt(values))[:, None] * along)
+    # An example without weight is left out already.
+    left_out = np.where(root > 1e-6, Y - residual / np.maximum(root, 1e-6), (Z - mean) @ coefficients + offset)
+    return Weighted(coefficients.T, offset - mean @ coefficients, left_out)
+
+
+def one_hot(y: Labels, classes: int) -> Floats:
+    """(N, C) of -1 and +1."""
+    return np.where(y[:, None] == np.arange(classes), 1.0, -1.0)

@@ -1,0 +1,101 @@
+"""Choosing without target labels: validators by their formulas, and a guard that is not fooled by noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstart.domains.validate import (
+    VALIDATORS,
+    Seen,
+    agreement,
+    circular,
+    deep_embedded,
+    entropy,
+    guarded,
+    importance_weighted,
+    infomax,
+    neighbourhood,
+)
+
+pytestmark = pytest.mark.fast
+
+
+def said(y: np.ndarray, classes: int, sure: float) -> np.ndarray:
+    """Log-probabilities of a model that says `y` with probability `sure`."""
+    p = np.full((len(y), classes), (1 - sure) / (classes - 1))
+    p[np.arange(len(y)), y] = sure
+    return np.log(p)
+
+
+def planted(right: float, sure: float, seed: int = 0, n: int = 200) -> Seen:
+    """Two clusters in both domains, and a model that is right on a share of both."""
+    rng = np.random.default_rng(7)
+    y, truth = np.arange(n) % 2, np.arange(n) % 2
+    Xs, Xt = (rng.normal(size=(n, 3)) + 4 * np.eye(3)[labels] for labels in (y, truth))
+    luck = np.random.default_rng(seed)
+    guess, asked = (np.where(luck.random(n) < right, labels, 1 - labels) for labels in (y, truth))
+    return Seen(said(guess, 2, sure), y, np.ones(n), said(asked, 2, sure), Xs.astype(np.float32), Xt.astype(np.float32))
+
+
+def test_weighted_accuracy_counts_what_the_target_has_more_of() -> None:
+    seen = planted(1.0, 0.9, n=4)
+    wrong = replace(seen, held=said(np.array([0, 1, 0, 0]), 2, 0.9), weights=np.array([1.0, 1.0, 1.0, 3.0]))
+    assert importance_weighted(wrong) == pytest.approx(0.5)
+
+
+def test_dev_removes_what_the_weights_alone_explain() -> None:
+    seen = planted(0.8, 0.9)
+    assert deep_embedded(seen) == pytest.approx(importance_weighted(seen))
+    # With every example wrong the risk is 1 whatever the weights: their noise is taken away entirely.
+    noisy = replace(seen, held=said(1 - seen.y, 2, 0.9), weights=np.random.default_rng(0).exponential(size=200))
+    assert deep_embedded(noisy) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_entropy_prefers_the_sure_and_infomax_does_not_prefer_the_collapsed() -> None:
+    even, collapsed = planted(1.0, 0.9), planted(1.0, 0.9)
+    collapsed = replace(collapsed, asked=said(np.zeros(200, np.int64), 2, 0.99))
+    assert entropy(collapsed) > entropy(even)
+    assert infomax(collapsed) < infomax(even)
+    h = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
+    assert entropy(even) == pytest.approx(-h)
+    assert infomax(even) == pytest.approx(np.log(2) - h)
+
+
+def test_neighbourhood_is_the_entropy_of_equal_likeness_in_equal_groups() -> None:
+    # Two groups of 100 that are far apart: each example is as like 99 others, and like no other.
+    seen = replace(planted(1.0, 0.9), asked=said(np.arange(200) % 2, 2, 1 - 1e-9))
+    assert neighbourhood(seen) == pytest.approx(np.log(99), abs=1e-3)
+
+
+def test_circular_falls_where_pseudo_labels_are_wrong() -> None:
+    assert circular(planted(1.0, 0.9)) > 0.95
+    assert circular(planted(0.5, 0.9)) < circular(planted(1.0, 0.9))
+    assert circular(replace(planted(1.0, 0.9), asked=said(np.zeros(200, np.int64), 2, 0.9))) == pytest.approx(0.5)
+
+
+def test_a_model_that_is_plainly_better_is_shipped() -> None:
+    models = {"source-only": planted(0.7, 0.9, 1), "better": planted(0.98, 0.97, 2)}
+    found = agreement(models, "source-only", resamples=60)
+    assert found.chosen == "better"
+    assert guarded(found, "source-only")[0] == "better"
+    assert found.first["better"] > 0.9
+    assert set(found.values["better"]) == set(VALIDATORS)
+
+
+def test_source_only_is_kept_where_models_differ_by_luck_alone() -> None:
+    kept = 0
+    for seed in range(6):
+        models = {"source-only": planted(0.8, 0.8, seed), "other": planted(0.8, 0.8, 100 + seed)}
+        kept += guarded(agreement(models, "source-only", resamples=30), "source-only")[0] == "source-only"
+    assert kept >= 5
+
+
+def test_one_validator_that_objects_beyond_its_noise_is_enough() -> None:
+    # Surer on the target, and clearly worse on the source.
+    worse = replace(planted(0.55, 0.7, 3), asked=planted(0.99, 0.97, 4).asked)
+    found = agreement({"source-only": planted(0.95, 0.8, 1), "surer": worse}, "source-only", resamples=60)
+    assert "importance_weighted" in found.against or found.chosen == "source-only"
+    assert guarded(found, "source-only")[0] == "source-only"

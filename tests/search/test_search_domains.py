@@ -1,0 +1,121 @@
+"""Two domains from end to end, on planted pictures: what moved is said, and target labels choose nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.budget import Budget
+from headstart.errors import OptionError, TargetError
+from headstart.predictor import load
+from headstart.search import Options
+from headstart.search.adapt import AdaptOptions, adapt, as_target
+from headstart.search.shift import shift
+from headstart.target.domain import Domain, load_domain
+from headstart.target.inputs import ArrayInputs
+from headstart.testing import null
+
+pytestmark = pytest.mark.fast
+
+
+def domain(n: int, seed: int, *, labelled: bool = True, brighter: int = 0) -> Domain:
+    planted = null(n, 0, seed)
+    pictures = np.clip(planted.pictures.astype(np.int64) + brighter, 0, 255).astype(np.uint8)
+    names = [f"{seed}-{i}" for i in range(n)]
+    return Domain(f"seed {seed}", ArrayInputs(pictures, names), planted.labels if labelled else (None,) * n)
+
+
+def test_nothing_is_claimed_where_nothing_moved() -> None:
+    found = shift(domain(60, 1), domain(60, 2, labelled=False), features="toy:pixels", permutations=99)
+    assert found.inputs.p_value > 0.02
+    assert found.setting == "transductive"
+    assert found.concept is None
+    assert any("cannot be claimed: no labels in the target" in sentence for sentence in found.moved)
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["labelled"] == [60, 0]
+
+
+def test_brighter_pictures_are_found_and_shown() -> None:
+    source, target = domain(60, 1), domain(60, 2, brighter=60)
+    found = shift(source, target, features="toy:pixels", permutations=99)
+    assert found.inputs.p_value == pytest.approx(0.01)
+    assert found.inputs.low > 0.9
+    assert found.moved[0].startswith("P(X) moved")
+    assert found.labels is not None
+    assert found.labels.known
+    assert found.labels.p_value > 0.05
+    assert found.concept is not None
+    assert found.concept.verdict == "cannot be told"
+    from headstart.report import shift_html
+
+    page = shift_html(found, source.inputs, target.inputs)
+    assert page.count("<circle") == 60
+    assert page.count("data:image") == len(found.extremes)
+
+
+def test_what_cannot_be_compared_is_refused_at_once() -> None:
+    few = domain(10, 1)
+    with pytest.raises(TargetError, match="2 problems"):
+        shift(few, few, features="toy:pixels")
+    with pytest.raises(TargetError, match="2 problems"):
+        as_target(domain(30, 1, labelled=False), few)
+
+
+def test_the_view_of_an_adaptation_holds_no_label_of_the_target() -> None:
+    target, sealed = as_target(domain(40, 1), domain(30, 2))
+    view = target.everything
+    assert sealed
+    assert len(view) == 40
+    assert view.unlabelled is not None
+    assert view.unlabelled.name(0) == "2-0"
+    assert not any(view.examples.inputs.name(i).startswith("2-") for i in range(40))
+
+
+OPTIONS = AdaptOptions(("toy:pixels",), ("coral", "label-shift"), Budget(seconds=600))
+
+
+def test_the_choice_is_written_before_the_seal_is_opened_and_a_second_run_adds_nothing(tmp_path: Path) -> None:
+    source, target = domain(60, 1), domain(50, 2, brighter=20)
+    found = adapt(source, target, tmp_path, OPTIONS)
+    lines = (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    assert events.index("chosen") < events.index("opened")
+    assert found.evidence is not None
+    assert found.evidence.baseline.strategy == "source-only"
+    assert found.evidence.transfer.strategy in ("coral", "label-shift")
+    assert found.choice.target_labels == "sealed"
+    assert load(tmp_path).predict(target.inputs)[0] in source.classes
+    again = adapt(source, target, tmp_path, OPTIONS)
+    assert again.choice.shipped == found.choice.shipped
+    assert (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_without_target_labels_the_choice_is_the_same_and_nothing_is_claimed(tmp_path: Path) -> None:
+    source, target = domain(60, 1), domain(50, 2, brighter=20)
+    blind = adapt(source, Domain(target.name, target.inputs, (None,) * 50), tmp_path / "blind", OPTIONS)
+    seeing = adapt(source, target, tmp_path / "seeing", OPTIONS)
+    assert blind.evidence is None
+    assert not (tmp_path / "blind" / "evidence.json").exists()
+    assert blind.choice.agreement == seeing.choice.agreement
+    assert load(tmp_path / "blind").provenance["verdict"].startswith("unproven")
+
+
+def test_fit_refuses_ways_of_adaptation_and_says_where_they_belong() -> None:
+    with pytest.raises(OptionError, match="headstart adapt"):
+        Options(strategies=("coral",)).check()
+    with pytest.raises(OptionError, match="unknown way of adaptation"):
+        AdaptOptions(strategies=("corral",)).check()
+
+
+def test_a_domain_needs_no_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one text", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("another", encoding="utf-8")
+    flat = load_domain(tmp_path)
+    assert flat.modality == "text"
+    assert (len(flat), flat.labelled) == (2, 0)
+    table = tmp_path / "table.csv"
+    table.write_text("text\none two three\nfour five\n", encoding="utf-8")
+    assert load_domain(table).labelled == 0
+    assert load_domain(["a picture of words", "more of them"]).classes == ()

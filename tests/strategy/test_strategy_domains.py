@@ -1,0 +1,73 @@
+"""Ways of domain adaptation on planted shifts: what they are for, they do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from headstart.strategy import ADAPTATIONS
+from headstart.strategy.shallow import classifier, on_raw
+
+pytestmark = pytest.mark.fast
+
+ADAPTING = [kind for name, kind in ADAPTATIONS.items() if name != "source-only"]
+CENTRES = 3.0 * np.eye(3, 6)
+
+
+def domain(n: int, seed: int, shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = rng.choice(3, n, p=shares)
+    return (CENTRES[y] + rng.normal(size=(n, 6))).astype(np.float32), y
+
+
+def accuracy(kind, Xs, ys, Xt, yt, **how) -> float:
+    head = kind(**how).head(Xs, ys, Xt, 3, 0)
+    return float((head.logits(Xt).argmax(axis=1) == yt).mean())
+
+
+@pytest.mark.parametrize("kind", ADAPTING, ids=lambda kind: kind.name)
+def test_nothing_is_lost_where_nothing_moved_and_the_callers_arrays_stay(kind) -> None:
+    (Xs, ys), (Xt, yt) = domain(120, 0), domain(90, 1)
+    before = Xs.copy(), ys.copy(), Xt.copy()
+    usual = accuracy(ADAPTATIONS["source-only"], Xs, ys, Xt, yt)
+    for strategy in kind.grid(None):
+        head = strategy.head(Xs, ys, Xt, 3, 0)
+        assert (head.logits(Xt).argmax(axis=1) == yt).mean() > usual - 0.08, strategy
+    assert all(np.array_equal(a, b) for a, b in zip(before, (Xs, ys, Xt), strict=True))
+
+
+@pytest.mark.parametrize("name", ["coral", "subspace", "tca", "transport", "self-train", "propagate"])
+def test_an_affine_shift_is_undone(name: str) -> None:
+    (Xs, ys), (Xt, yt) = domain(150, 2), domain(150, 3)
+    Xt = 0.5 * Xt + np.array([4, -3, 2, 0, 0, 0], np.float32)
+    assert accuracy(ADAPTATIONS["source-only"], Xs, ys, Xt, yt) < 0.75
+    assert accuracy(ADAPTATIONS[name], Xs, ys, Xt, yt) > 0.88
+
+
+def test_label_shift_is_corrected() -> None:
+    rng = np.random.default_rng(4)
+    y, yt = rng.choice(3, 400), rng.choice(3, 400, p=(0.9, 0.08, 0.02))
+    Xs, Xt = ((0.45 * CENTRES[c] + rng.normal(size=(400, 6))).astype(np.float32) for c in (y, yt))
+    usual = accuracy(ADAPTATIONS["source-only"], Xs, y, Xt, yt)
+    for shares in ("mlls", "bbse"):
+        assert accuracy(ADAPTATIONS["label-shift"], Xs, y, Xt, yt, shares=shares) > usual + 0.05
+
+
+def test_weights_mend_a_linear_model_of_a_curved_truth_under_covariate_shift() -> None:
+    """Shimodaira's example: no line fits everywhere, the weighted one fits where the target is."""
+    rng = np.random.default_rng(5)
+    Xs, Xt = rng.normal(0, 1.5, (500, 1)).astype(np.float32), rng.normal(1.5, 0.5, (300, 1)).astype(np.float32)
+    ys, yt = (((X[:, 0] ** 2) > 2.0).astype(np.int64) for X in (Xs, Xt))
+    usual = ADAPTATIONS["source-only"]().head(Xs, ys, Xt, 2, 0)
+    mended = ADAPTATIONS["reweight"](weights="rulsif").head(Xs, ys, Xt, 2, 0)
+    right = [float((head.logits(Xt).argmax(axis=1) == yt).mean()) for head in (usual, mended)]
+    assert right[1] > right[0] + 0.1
+
+
+def test_a_head_on_raw_features_says_what_the_head_on_mapped_ones_says() -> None:
+    rng = np.random.default_rng(6)
+    X, onto = rng.normal(2, 3, (50, 4)).astype(np.float32), rng.normal(size=(4, 2))
+    mean, scale = X.mean(axis=0), X.std(axis=0)
+    Z = ((X - mean) / scale) @ onto
+    head = classifier(Z, np.arange(50) % 2, 2)
+    assert on_raw(head, mean, scale, onto).logits(X) == pytest.approx(head.logits(Z.astype(np.float32)), abs=1e-4)
