@@ -188,7 +188,8 @@ def test_a_pair_of_processes_for_each_seed(tmp_path, monkeypatch):
         return peer(0.9, 0.95)
 
     monkeypatch.setattr(fastai, "DATA", tmp_path)
-    monkeypatch.setattr(fastai.environment, "python", lambda: Path("python"))
+    made = fastai.environment.Prepared(Path("python"))
+    monkeypatch.setattr(fastai.environment, "prepared", lambda requirements=None: made)
     monkeypatch.setattr(common, "headstart", headstart)
     monkeypatch.setattr(common, "peer", measured)
     found = fastai.main(seeds=2)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.fast
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights_follow_the_planted_density_ratio(name: str) -> None:
     rng = np.random.default_rng(0)
-    A, B = rng.normal(size=(200, 1)), 0.8 + rng.normal(size=(150, 1))
+    A, B = rng.normal(size=(1000, 1)), 0.8 + rng.normal(size=(750, 1))
     kept = A.copy()
     weights = WEIGHTS[name](A, B)
     assert weights.mean() == pytest.approx(1, abs=1e-6)
