@@ -15,6 +15,7 @@ from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.strategy.objective import Objective
 from headstart.target.view import TrainView
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Lora:
                 plan=Plan(self.epochs, self.rate, patience=3, seed=seed),
                 trainable=Trainable(((r"head\.", 1.0), (r"trunk\..*\.lora_[AB]\.", self.share)), batch_norm="frozen"),
                 augmentation=Augmentation(),
-                smoothing=0.1,
+                objective=Objective(),
                 batch=self.batch,
                 stop_early=True,
             ),
@@ -100,7 +101,7 @@ class Lora:
             budget=budget,
             bench=bench,
             words=f"lora {card.short}",
-            start=network.probed(source, view, bench),
+            start=True,
             adapter=functools.partial(self._attach, card.name),
         )
 
