@@ -113,6 +113,7 @@ class SourceCard:
         bytes: size of the weights on disk.
         stages: where the forward pass can be cut, from input to output; none where that is not known.
         known: the data set whose classes it still knows by name, see :class:`NamingSource`; "" for none.
+        attention: whether it is a transformer: a network with linear layers for attention.
     """
 
     name: str
@@ -128,6 +129,7 @@ class SourceCard:
     bytes: int = 0
     stages: tuple[Stage, ...] = ()
     known: str = ""
+    attention: bool = False
 
     @property
     def short(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import OptionError, unknown
@@ -15,8 +16,9 @@ from headstart.strategy.adapt.prototypes import Prototypes
 from headstart.strategy.adapt.scratch import Scratch
 from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
+from headstart.strategy.pins import Pinned, parse
 
-__all__ = ["STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
+__all__ = ["STRATEGIES", "Adapt", "Bench", "Needs", "Pinned", "Side", "asked", "find", "make", "parameters"]
 
 STRATEGIES: dict[str, type[Any]] = {
     cls.name: cls
@@ -43,6 +45,15 @@ def find(name: str) -> type[Any]:
     if name not in STRATEGIES:
         raise OptionError(unknown("strategy", name, STRATEGIES))
     return STRATEGIES[name]
+
+
+def asked(texts: Sequence[str]) -> list[Pinned]:
+    """Strategies as a user names them: `NAME` or `NAME(PARAMETER=VALUE, ...)`.
+
+    Raises:
+        OptionError: everything that is wrong with all of them.
+    """
+    return parse(texts, STRATEGIES)
 
 
 def make(name: str, settings: dict[str, Any]) -> Adapt:

@@ -176,7 +176,7 @@ class BSS:
         """The sum of the k smallest squared singular values."""
         features = self.seen.given
         assert features is not None
-        features = features.float()
+        features = features.float() if features.dtype == torch.bfloat16 else features  # of autocast
         # Squared singular values are eigenvalues of the smaller of the two Gram matrices, in rising order.
         gram = features @ features.T if len(features) <= features.shape[1] else features.T @ features
         values: torch.Tensor = torch.linalg.eigvalsh(gram)
@@ -200,9 +200,9 @@ class CoTuning:
 
     def __call__(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """The mean cross-entropy."""
-        table = self.table.to(batch[1].device)
-        targets = as_probabilities(batch[1], len(table)) @ table
-        return functional.cross_entropy(self.known(self.seen.given), targets)
+        logits = self.known(self.seen.given)
+        table = self.table.to(logits)
+        return functional.cross_entropy(logits, as_probabilities(batch[1], len(table)).to(table) @ table)
 
 
 def relationship(P: NDArray[np.float32], y: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

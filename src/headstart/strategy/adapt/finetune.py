@@ -57,6 +57,7 @@ class Finetune:
         strength: of the penalty; None: the usual one.
         average: of weights: `swa`: of the epochs of the second half; `wise`: of the network and its start.
         shift: shift the logits by the prior of the classes, as the primary metric on held-out examples wants it.
+        operations: of RandAugment that a picture goes through in augmentation.
     """
 
     name: ClassVar[str] = "finetune"
@@ -81,6 +82,7 @@ class Finetune:
     strength: float | None = None
     average: Literal["none", "swa", "wise"] = "none"
     shift: bool = False
+    operations: int = 0
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -162,7 +164,7 @@ class Finetune:
                 average=swa,
             ),
             trainable=self._trainable(source),
-            augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2),
+            augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2, operations=self.operations),
             objective=objective,
             batch=self.batch,
             stop_early=True,

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import body_of
 from headstart.features.engine import POOLED
-from headstart.predictor import Predictor
+from headstart.predictor import LinearHead, Predictor
+from headstart.predictor.prior import choose_shift
 from headstart.source.card import Source, SourceCard
 from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
-from headstart.target.view import TrainView
+from headstart.target.view import FOLDS, TrainView
 
 EARLIER = 3
 """Stages before the last that are tried beside the pooled output."""
@@ -28,6 +32,8 @@ class Probe:
         C: inverse penalty of the logistic head; unused by ridge.
         earlier: how many stages before the last stand, as the mean of their values, beside the pooled output. What a
             network computes early is nearer to the words, or the textures, themselves.
+        shift: shift the logits by the prior of the classes, as the primary metric wants it on predictions for examples
+            that were left out: see :func:`headstart.predictor.prior.choose_shift`. It changes skewed targets alone.
     """
 
     name: ClassVar[str] = "probe"
@@ -37,6 +43,7 @@ class Probe:
     head: Literal["ridge", "logistic"] = "ridge"
     C: float | None = None
     earlier: int = 0
+    shift: bool = False
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -58,7 +65,7 @@ class Probe:
         small, large = sorted((examples, width))
         if self.head == "ridge":
             return 0.05 + 20 * small**2 * large / 2e10
-        return 0.05 + 40 * examples * width * classes * 4 / 2e10
+        return 0.05 + 40 * examples * width * classes * 4 / 2e10 * (FOLDS if self.shift else 1)
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
@@ -84,8 +91,26 @@ class Probe:
         X = bench.features(body, view.examples.inputs, card.short)
         y, classes = view.examples.labels, len(view.classes)
         if self.head == "ridge":
-            return Predictor(view.classes, body, linear.ridge(X, y, classes).as_logits(y))
-        return Predictor(view.classes, body, linear.logistic(X, y, classes, self.C or 1.0))
+            fitted = linear.ridge(X, y, classes)
+            head = fitted.as_logits(y)
+        else:
+            head = linear.logistic(X, y, classes, self.C or 1.0)
+        if not self.shift:
+            return Predictor(view.classes, body, head)
+        left_out = fitted.left_out_logits(y) if self.head == "ridge" else self._left_out(X, view)
+        tau, moved = choose_shift(left_out, y, np.bincount(y, minlength=classes) / len(y), view.metric)
+        return Predictor(
+            view.classes, body, LinearHead(head.weight, head.bias + moved), provenance={"training": {"shift": tau}}
+        )
+
+    def _left_out(self, X: NDArray[np.float32], view: TrainView) -> NDArray[np.float32]:
+        """(N, C) logits of the logistic head, each from a fit without the example's fold."""
+        y, classes = view.examples.labels, len(view.classes)
+        out = np.empty((len(y), classes), dtype=np.float32)
+        for seed in range(FOLDS):
+            kept, held = view.fold_index(seed)
+            out[held] = linear.logistic(X[kept], y[kept], classes, self.C or 1.0).logits(X[held])
+        return out
 
 
 def _outputs(card: SourceCard, earlier: int) -> tuple[str, ...]:
