@@ -31,6 +31,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "scale": 25,
     "judge_simulation": 10,
     "score": 1,
+    "family": 20,
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -73,27 +73,20 @@ def watched(layers: Sequence[nn.Module]) -> Iterator[list[Seen]]:
 
 
 class L2SP:
-    """The distance to the start (Li, Grandvalet & Davoine 2018, equation 2).
+    """The distance to the start: `1/2 |w - w0|^2` (Li, Grandvalet & Davoine 2018, equation 2).
 
-    `1/2 |w - w0|^2 + 1/2 |v|^2`, where w are the weights of the source, w0 what they were when this was made, and v
-    those of the head, which was not there before.
+    There, a new head is drawn to 0. Here the head begins as a fitted one, and is held to that like all the rest.
 
     Args:
         module: as it is before training.
-        head: name of the head.
     """
 
-    def __init__(self, module: nn.Module, head: str = "head") -> None:
-        self.head = f"{head}."
+    def __init__(self, module: nn.Module) -> None:
         self.start = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
 
     def __call__(self, module: nn.Module, batch: Batch) -> torch.Tensor:
-        """Half the squared distance."""
-        terms = [
-            (p if name.startswith(self.head) else p - self.start[name]).square().sum()
-            for name, p in module.named_parameters()
-            if p.requires_grad
-        ]
+        """Half the squared distance of what is trained."""
+        terms = [(p - self.start[name]).square().sum() for name, p in module.named_parameters() if p.requires_grad]
         return 0.5 * torch.stack(terms).sum()
 
 
