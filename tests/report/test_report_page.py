@@ -167,6 +167,27 @@ def test_validation_and_test_scores_are_told_apart(helped):
     assert lite1.count("%") == 1
 
 
+def test_what_the_scores_had_said(helped):
+    assert "What the scores had said" not in read(helped).text
+    said = {
+        "examples": 244,
+        "outcome": {"bundled:efficientnet_lite1": 0.5, "bundled:efficientnet_lite0": 0.75},
+        "seconds": 0.3,
+        "records": [
+            {"name": "logme", "values": {}, "tau": -1.0, "first": "bundled:efficientnet_lite1", "lost": 0.25},
+            {"name": "knn", "values": {}, "tau": None, "first": "bundled:efficientnet_lite0", "lost": 0.0},
+        ],
+    }
+    evidence = type(helped).model_validate(helped.model_dump() | {"scores": said})
+    page = read(evidence)
+    text = " ".join(page.text.split())
+    assert "efficientnet_lite0 75.0 %, efficientnet_lite1 50.0 %" in text.replace("\xa0", " ")
+    rows = [" ".join(row.split()) for row in page.rows]
+    assert any(re.fullmatch(r"logme ?efficientnet_lite1 ?25\.0 ?-1\.00", row) for row in rows)
+    assert any(re.fullmatch(r"knn ?efficientnet_lite0 ?0\.0 ?–", row) for row in rows)
+    assert "| logme | efficientnet\\_lite1 | 25.0 | -1.00 |" in markdown(evidence)
+
+
 def test_the_finalist_is_the_row_with_its_parameters(helped):
     double = helped.leaderboard[3].model_copy(update={"parameters": {"head": "logistic"}, "score": 0.97})
     evidence = helped.model_copy(update={"leaderboard": [double, *helped.leaderboard]})

@@ -9,10 +9,12 @@ import pytest
 
 import headstart as hs
 from headstart.errors import InputError, OptionError, RunError, SourceError
-from headstart.score import SCORES
+from headstart.features import body_of, extract
+from headstart.score import SCORES, leep, nce
 from headstart.search import rank as ranking
+from headstart.source.card import Classifier
 from headstart.target.seal import Seal
-from headstart.testing import negative, positive, text_target
+from headstart.testing import ToySource, negative, positive, registered, text_target
 
 pytestmark = pytest.mark.fast
 
@@ -51,6 +53,48 @@ def test_what_a_ranking_says():
     assert set(found.score_seconds) == set(best.scores)
     assert json.loads(json.dumps(found.to_json()))["sources"][0]["source"] == "toy:detail"
     assert other.short == "pixels"
+
+
+class Knowing(ToySource):
+    """toy:detail, which knows three classes: one for a large first feature, one for a small one, one for neither."""
+
+    loaded = 0
+
+    def __init__(self):
+        super().__init__("detail")
+        self.card = dataclasses.replace(self.card, name="knowing:detail", known="made-up classes")
+
+    def names(self):
+        return ("large", "small", "neither")
+
+    def classifier(self):
+        Knowing.loaded += 1
+        weight = np.zeros((3, self.card.features), dtype=np.float32)
+        weight[0, 0], weight[1, 0] = 2.0, -2.0
+        return Classifier(self.names(), weight, np.array([0.0, 0.0, 0.5], dtype=np.float32))
+
+
+def test_scores_that_need_the_classes_that_the_source_knows():
+    target = positive().target()
+    Knowing.loaded = 0
+    with registered(Knowing()):
+        one = hs.rank(target, ["knowing:detail"], resamples=0)
+        two = hs.rank(target, ["knowing:detail", "toy:detail"], resamples=0)
+        assert Knowing.loaded == 1  # the store has it then
+        assert not {"leep", "nce"} & set(one.sources[0].skipped)
+        assert {each.source: "leep" in each.scores for each in two.sources} == {
+            "knowing:detail": True,
+            "toy:detail": False,
+        }
+        assert hs.rank(target, ["knowing:detail"], by="nce", resamples=2).by == "nce"
+        with pytest.raises(OptionError, match="a source without one"):
+            hs.rank(target, ["knowing:detail", "toy:detail"], by="leep")
+        view = target.everything.training()
+        X = extract(body_of(ToySource("detail")), view.examples.inputs)
+    logits = np.stack([2.0 * X[:, 0], -2.0 * X[:, 0], np.full(len(X), 0.5)], axis=1).astype(np.float64)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert one.sources[0].scores["leep"] == pytest.approx(leep(X, view.examples.labels, p), abs=1e-5)
+    assert one.sources[0].scores["nce"] == pytest.approx(nce(X, view.examples.labels, p), abs=1e-5)
 
 
 def test_it_is_the_same_every_time_and_features_are_recalled():

@@ -58,6 +58,7 @@ def _environment() -> Environment:
         "memory": words.memory,
         "large": words.large,
         "md": escape_markdown,
+        "source": words.source,
     }
     environment.globals |= {"plural": words.plural, "interval": words.interval}
     return environment
@@ -163,6 +164,7 @@ def context(evidence: Evidence, showcase: Showcase | None) -> dict[str, Any]:
         "matrix_small": len(evidence.confusion) <= SMALL_MATRIX,
         "pairs": confused_pairs(evidence)[:PAIRS],
         "label_rows": label_rows,
+        "outcome": outcome(evidence),
         "label_axis": Axis.over(
             [value for _, sides in label_rows for item in sides.values() for value in (item.low, item.high)],
             within=(0, 1),
@@ -273,6 +275,14 @@ def label_value(evidence: Evidence) -> list[tuple[int, dict[str, LabelValue]]]:
     for item in sorted(evidence.label_value, key=lambda item: item.labels):
         rows.setdefault(item.labels, {})[item.side] = item
     return list(rows.items())
+
+
+def outcome(evidence: Evidence) -> list[tuple[str, float]]:
+    """What the scores had guessed: each source with the score of its best probe, the best first."""
+    if evidence.scores is None:
+        return []
+    found = sorted(evidence.scores.outcome.items(), key=lambda item: -item[1])
+    return [(words.source(name), score) for name, score in found]
 
 
 def label_sentences(rows: Sequence[tuple[int, dict[str, LabelValue]]]) -> list[str]:

@@ -64,7 +64,7 @@ class Score:
             classifier: whether the source's own class probabilities are there.
         """
         if self.probabilities and not classifier:
-            return "needs the class probabilities of the source's own classifier, and sources come without one"
+            return "needs the class probabilities of the source's own classifier, and there is a source without one"
         if self.full_rank and examples - 1 <= width:
             return f"is the same for all features where {examples:,} examples are not more than {width + 1:,}"
         return ""

@@ -313,7 +313,8 @@ def probed(ledger: Ledger, episode: str, metric: str) -> dict[str, float]:
         ]
         if able := [scores for scores in by_setting if scores]:
             most = max(map(len, able))
-            found[source] = max(mean(scores) for scores in able if len(scores) == most)
+            # Rounded, so that what is equal but for the order of a sum is equal.
+            found[source] = round(max(mean(scores) for scores in able if len(scores) == most), 9)
     return found
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from headstart import source as sources
 from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.features import Tally, body_of, extract
+from headstart.features.known import known_classes, probabilities
 from headstart.score import SCORES, Score
-from headstart.source import Source
+from headstart.source import NamingSource, Source
 from headstart.strategy.adapt.probe import Probe
 from headstart.target.split import stratified_sample
 from headstart.target.target import Target
@@ -155,6 +156,7 @@ def rank(
     fitted = stratified_sample(y, MOST_FITTED, seed=seed)
 
     features: dict[str, NDArray[np.float32]] = {}
+    theirs: dict[str, NDArray[np.float32]] = {}  # the probabilities of what the source knows
     tallies: dict[str, Tally] = {}
     for name, source in found.items():
         tallies[name] = Tally()
@@ -165,9 +167,11 @@ def rank(
 
         body = body_of(source, device)
         features[name] = extract(body, examples.inputs, store=store, tally=tallies[name], progress=tell)
+        if isinstance(source, NamingSource) and source.card.known:
+            theirs[name] = probabilities(features[name], known_classes(source, store))
 
     narrowest = min(X.shape[1] for X in features.values())
-    if why := SCORES[by].lacking(len(y), narrowest):
+    if why := SCORES[by].lacking(len(y), narrowest, classifier=len(theirs) == len(found)):
         raise OptionError(Problem(f"--by {by}: it {why}", "another score", f"--by {BY}"))
     values: dict[str, dict[str, float]] = {name: {} for name in found}
     skipped: dict[str, dict[str, str]] = {name: {} for name in found}
@@ -177,21 +181,21 @@ def rank(
         if progress is not None:
             progress(f"score {score.name}", done, len(work))
         chosen = np.arange(len(y)) if score.closed else fitted
-        if why := score.lacking(len(chosen), features[name].shape[1]):
+        if why := score.lacking(len(chosen), features[name].shape[1], classifier=name in theirs):
             skipped[name][score.name] = why
             continue
         start = time.perf_counter()
-        values[name][score.name] = score.function(features[name][chosen], y[chosen])
+        values[name][score.name] = _value(score, features[name], y, theirs.get(name), chosen)
         taken[score.name] = taken.get(score.name, 0.0) + time.perf_counter() - start
 
     size = min(math.ceil(SHARE * len(y)), MOST_RESAMPLED)
     if len(found) < 2:
         resamples = 0
         notes.append("There is one source, so there is nothing to compare it with: --sources names others.")
-    elif why := SCORES[by].lacking(size, narrowest):
+    elif why := SCORES[by].lacking(size, narrowest, classifier=True):
         resamples = 0
         notes.append(f"No stability: with {size:,} examples in a resample {by} {why}.")
-    first = _stability(SCORES[by], features, y, size, resamples, seed, progress)
+    first = _stability(SCORES[by], features, theirs, y, size, resamples, seed, progress)
     agreement, concordance = _agreement(values, by)
     order = sorted(found, key=lambda name: -values[name][by])  # equals stay in the order in which they were named
     if first and first[order[0]] < max(first.values()):
@@ -247,9 +251,16 @@ def scored(view: TrainView, names: list[str], *, seed: int = 0, device: str = "c
     examples = view.examples.take(stratified_sample(view.examples.labels, MOST_RECORDED, seed=seed))
     values: dict[str, dict[str, float]] = {}
     for name in names:
-        X = extract(body_of(sources.find(name), device), examples.inputs)
-        usable = [each for each in SCORES.values() if each.closed and not each.lacking(*X.shape)]
-        values[name] = {each.name: float(each.function(X, examples.labels)) for each in usable}
+        source = sources.find(name)
+        X = extract(body_of(source, device), examples.inputs)
+        own = None
+        if isinstance(source, NamingSource) and source.card.known:
+            own = probabilities(X, known_classes(source))
+        usable = [
+            each for each in SCORES.values() if each.closed and not each.lacking(*X.shape, classifier=own is not None)
+        ]
+        every = np.arange(len(X))
+        values[name] = {each.name: _value(each, X, examples.labels, own, every) for each in usable}
         values[name] = {key: value for key, value in values[name].items() if math.isfinite(value)}
     return {"examples": len(examples), "values": values, "seconds": round(time.perf_counter() - began, 3)}
 
@@ -258,13 +269,11 @@ def check(by: str = BY, resamples: int = RESAMPLES) -> None:
     """Find out what is wrong with the options before the data is read.
 
     Raises:
-        OptionError: the score is unknown, or needs what no source has, or there are fewer than no resamples.
+        OptionError: the score is unknown, or there are fewer than no resamples.
     """
     problems: list[Problem] = []
     if by not in SCORES:
         problems.append(unknown("score", by, SCORES))
-    elif SCORES[by].probabilities:
-        problems.append(Problem(f"--by {by}: it {SCORES[by].lacking(0, 0)}", "another score", f"--by {BY}"))
     if resamples < 0:
         problems.append(Problem(f"{resamples} resamples", "0 or more"))
     if problems:
@@ -314,9 +323,24 @@ def _notes(target: Target) -> list[str]:
     return notes
 
 
+def _value(
+    score: Score,
+    X: NDArray[np.float32],
+    y: NDArray[np.int64],
+    theirs: NDArray[np.float32] | None,
+    rows: NDArray[np.int64],
+) -> float:
+    """A score on some of the examples."""
+    if score.probabilities:
+        assert theirs is not None
+        return float(score.function(X[rows], y[rows], theirs[rows]))
+    return float(score.function(X[rows], y[rows]))
+
+
 def _stability(
     score: Score,
     features: dict[str, NDArray[np.float32]],
+    theirs: dict[str, NDArray[np.float32]],
     y: NDArray[np.int64],
     size: int,
     resamples: int,
@@ -332,7 +356,7 @@ def _stability(
             progress("resamples", number, resamples)
         # Seeds of neighbouring runs must not share resamples.
         rows = stratified_sample(y, size, seed=seed * 100_000 + number)
-        values = {name: score.function(X[rows], y[rows]) for name, X in features.items()}
+        values = {name: _value(score, X, y, theirs.get(name), rows) for name, X in features.items()}
         top = max(values.values())
         ahead = [name for name, value in values.items() if value == top]
         for name in ahead:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -14,11 +12,11 @@ from numpy.typing import NDArray
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Tally, body_of
+from headstart.features.known import known_classes
 from headstart.predictor import ConvexHead, CosineHead, Head, LinearHead, Predictor
 from headstart.predictor.heads import unit
 from headstart.source import find
 from headstart.source.card import NamingSource, Source, SourceCard
-from headstart.store import Store
 from headstart.strategy import semantic
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.describe import in_words
@@ -121,7 +119,10 @@ class ZeroShot:
         self, source: Source, sentences: Sequence[Sequence[str]], mean: NDArray[np.float32] | None, bench: Bench
     ) -> tuple[Head, dict[str, Any]]:
         encoder = find(self.encoder)
-        names, weight, bias = known_classes(source, bench)
+        if not isinstance(source, NamingSource):
+            raise TrialError(f"{source.card.name} knows no classes by name")
+        there = known_classes(source, bench.store)
+        names, weight, bias = there.names, there.weight, there.bias
         known = class_vectors(encoder, [_pictured(name) for name in names], bench)
         wanted = class_vectors(encoder, sentences, bench)
         choice = semantic.leave_classes_out(known, weight, (self.method,) if self.method else ("bilinear", "conse"))
@@ -158,25 +159,3 @@ def class_vectors(encoder: Source, sentences: Sequence[Sequence[str]], bench: Be
     vectors = unit(bench.features(body_of(encoder, bench.device), flat, encoder.card.short))
     ends = np.cumsum([len(said) for said in sentences])[:-1]
     return unit(np.stack([part.mean(axis=0) for part in np.split(vectors, ends)]))
-
-
-def known_classes(source: Source, bench: Bench) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.float32]]:
-    """Names, weight (K, D) and bias (K,) of what a source knows; from the store once they were read.
-
-    Raises:
-        TrialError: it knows nothing by name.
-    """
-    if not isinstance(source, NamingSource):
-        raise TrialError(f"{source.card.name} knows no classes by name")
-    # Loading the network takes seconds, and everything else that a warm run needs is in the store.
-    space = {"classifier": source.card.known, "revision": source.revision()}
-    shelf = Store(space, (source.card.features + 1,), kind="classifiers", folder=bench.store)
-    names = source.names()
-    keys = [hashlib.sha256(f"{k} {name}".encode()).hexdigest() for k, name in enumerate(names)]
-    rows, found, _ = shelf.get(keys)
-    if not found.all():
-        began = time.perf_counter()
-        known = source.classifier()
-        rows = np.concatenate([known.weight, known.bias[:, None]], axis=1)
-        shelf.put(keys, rows, (time.perf_counter() - began) / len(keys))
-    return names, np.ascontiguousarray(rows[:, :-1]), rows[:, -1].copy()
