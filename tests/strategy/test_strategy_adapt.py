@@ -270,6 +270,7 @@ def test_finetune_stops_early_where_there_are_enough_examples_and_scratch_never(
         return History()
 
     monkeypatch.setattr(network, "train", train)
+    monkeypatch.setattr(network, "STOPPING_MINIMUM", 40)
     for n in (39, 40):
         make("finetune", {})(tiny, view(n), budget=Budget(), seed=0)
     make("scratch", {"size": 16, "batch": 16})(find("scratch:small_cnn"), view(40), budget=Budget(), seed=0)

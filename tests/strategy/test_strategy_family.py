@@ -266,6 +266,7 @@ def test_the_head_is_probed_on_what_is_trained_on_alone(tiny, store, monkeypatch
 
     monkeypatch.setattr(network, "probed", probed)
     monkeypatch.setattr(network, "train", train)
+    monkeypatch.setattr(network, "STOPPING_MINIMUM", 60)
     fit(Finetune(last=1, views=1), tiny, store, view(60))
     assert len(seen["probed"]) == 51
 

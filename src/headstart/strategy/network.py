@@ -40,7 +40,8 @@ from headstart.train import (
 )
 
 STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
-STOPPING_MINIMUM = 40  # below this many examples nothing is held out, and all epochs are run
+STOPPING_MINIMUM = 200  # below this many nothing is held out to stop by: the labels teach more than their loss tells
+CHOOSING_MINIMUM = 40  # below this many nothing is held out to choose a shift by, which cannot be chosen otherwise
 CUT_BYTES = 2**30  # values at a cut held in memory, all views together
 MERGED = 1e-3  # largest difference that merging an adapter may make, relative to the largest logit
 
@@ -112,7 +113,8 @@ class Recipe:
 
     def divide(self, view: TrainView) -> tuple[Examples, Examples | None]:
         """What is trained on, and what is held out for early stopping."""
-        if not self.stop_early or len(view) < STOPPING_MINIMUM:
+        least = CHOOSING_MINIMUM if self.shift else STOPPING_MINIMUM
+        if not self.stop_early or len(view) < least:
             return view.examples, None
         kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=self.plan.seed, groups=view.examples.groups)
         return view.examples.take(kept), view.examples.take(held)

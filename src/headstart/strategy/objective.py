@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.errors import TrialError
 from headstart.features import body_of
+from headstart.features.known import known_classes, probabilities
 from headstart.source.card import NamingSource, Source, SourceCard
 from headstart.strategy.contract import Bench
 from headstart.target.view import Examples
@@ -71,7 +71,7 @@ class Objective:
         from torch import nn
 
         assert isinstance(source, NamingSource)
-        last = source.classifier()
+        last = known_classes(source, bench.store)
         with torch.random.fork_rng(devices=[]):
             module.known = nn.Linear(last.weight.shape[1], len(last.weight))
         with torch.no_grad():
@@ -145,19 +145,10 @@ class Objective:
             return penalty.BSS(seen[0])
         if self.penalty == "delta":
             return penalty.Delta(module, layers, seen, task, islice(batches.evaluation(), WEIGHED))
-        P = known_probabilities(source, examples, bench)
+        assert isinstance(source, NamingSource)
+        X = bench.features(body_of(source, bench.device), examples.inputs, source.card.short)
+        P = probabilities(X, known_classes(source, bench.store))
         return penalty.CoTuning(seen[0], module.known, penalty.relationship(P, examples.labels, classes))
-
-
-def known_probabilities(source: Source, examples: Examples, bench: Bench) -> NDArray[np.float32]:
-    """(N, K) float32: what the source, as it is, says of the examples in terms of the classes it knows."""
-    from scipy.special import softmax
-
-    assert isinstance(source, NamingSource)
-    last = source.classifier()
-    X = bench.features(body_of(source, bench.device), examples.inputs, source.card.short)
-    P: NDArray[np.float32] = softmax(X @ last.weight.T + last.bias, axis=1)
-    return P
 
 
 def _ends(module: nn.Module, card: SourceCard) -> list[str]:
