@@ -110,46 +110,44 @@ class Delta:
         self, module: nn.Module, layers: Sequence[str], seen: Sequence[Seen], task: Task, batches: Iterable[Batch]
     ) -> None:
         self.seen, self.layers = seen, layers
+        self.channels = [_channel(module.get_submodule(name)) for name in layers]
         self.source = copy.deepcopy(module).eval().requires_grad_(False)
         for child in self.source.modules():
             child._forward_hooks.clear()
-        self.attention = _attention(module, seen, task, batches)
+        self.attention = self._attention(module, task, batches)
 
     def __call__(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """The weighted mean squared distance."""
         with torch.no_grad(), watched([self.source.get_submodule(name) for name in self.layers]) as before:
             self.source(batch[0])
         terms = []
-        for now, then, attention in zip(self.seen, before, self.attention, strict=True):
+        for now, then, attention, channel in zip(self.seen, before, self.attention, self.channels, strict=True):
             assert now.computed is not None
             assert then.computed is not None
             square = (now.computed - then.computed).square()
-            terms.append((square.mean(dim=_others(square)) * attention).sum())
+            terms.append((square.transpose(0, channel).flatten(1).mean(dim=1) * attention).sum())
         return torch.stack(terms).mean()
 
+    def _attention(self, module: nn.Module, task: Task, batches: Iterable[Batch]) -> list[torch.Tensor]:
+        """(channels,) for each layer, adding up to 1."""
+        modes = {name: child.training for name, child in module.named_modules()}
+        module.eval()
+        rises: list[torch.Tensor] = [torch.zeros(()) for _ in self.seen]
+        count = 0
+        for batch in batches:
+            loss = task(module, batch)["loss"] * len(batch[1])
+            maps = [one.computed for one in self.seen if one.computed is not None]
+            for k, (f, g) in enumerate(zip(maps, torch.autograd.grad(loss, maps), strict=True)):
+                rises[k] = rises[k].to(f) - (g * f).detach().transpose(0, self.channels[k]).flatten(1).sum(dim=1)
+            count += len(batch[1])
+        for name, child in module.named_modules():
+            child.training = modes[name]
+        return [functional.softmax(rise / count, dim=0) for rise in rises]
 
-def _others(values: torch.Tensor) -> list[int]:
-    """All dimensions of a layer's output but that of its channels: the second of maps, else the last."""
-    channel = 1 if values.ndim == 4 else values.ndim - 1
-    return [dim for dim in range(values.ndim) if dim != channel]
 
-
-def _attention(module: nn.Module, seen: Sequence[Seen], task: Task, batches: Iterable[Batch]) -> list[torch.Tensor]:
-    """(channels,) for each layer, adding up to 1."""
-    modes = {name: child.training for name, child in module.named_modules()}
-    module.eval()
-    rises: list[torch.Tensor] = []
-    count = 0
-    for batch in batches:
-        loss = task(module, batch)["loss"] * len(batch[1])
-        maps = [one.computed for one in seen if one.computed is not None]
-        gradients = torch.autograd.grad(loss, maps)
-        found = [-(g * f).sum(dim=_others(f)).detach() for g, f in zip(gradients, maps, strict=True)]
-        rises = found if not rises else [a + b for a, b in zip(rises, found, strict=True)]
-        count += len(batch[1])
-    for name, child in module.named_modules():
-        child.training = modes[name]
-    return [functional.softmax(rise / count, dim=0) for rise in rises]
+def _channel(layer: nn.Module) -> int:
+    """The dimension of a layer's channels: the last where it works on vectors, the second where it works on maps."""
+    return -1 if type(layer) in (nn.Linear, nn.LayerNorm) else 1
 
 
 class BSS:
