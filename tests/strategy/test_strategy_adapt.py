@@ -18,9 +18,12 @@ from headstart.train import History
 
 pytestmark = pytest.mark.fast
 
-# zero-shot, which goes by the names of classes and has no use for these, has a file of its own.
+# zero-shot, which goes by the names of classes and has no use for these, has a file of its own; lora, which on pictures
+# needs a transformer, is tested with one in test_strategy_family.py.
 OF_PICTURES = [
-    name for name, kind in STRATEGIES.items() if "image" in kind.needs.modalities and not kind.needs.class_names
+    name
+    for name, kind in STRATEGIES.items()
+    if "image" in kind.needs.modalities and not kind.needs.class_names and not kind.needs.attention
 ]
 """The others are tested in test_strategy_texts.py and test_strategy_contrast.py."""
 SMALL = {
