@@ -36,6 +36,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "texts_scale": 12,
     "judge_simulation": 10,
     "score": 1,
+    "family": 20,
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -134,7 +134,8 @@ def fit(
         budget: wall time (`30s`, `2m`, `1h`, or seconds), or a :class:`~headstart.budget.Budget` with `trials`.
         out: the run's directory, resumed if it holds this run; None: a new temporary one.
         source: names of pretrained sources; empty: the bundled ones.
-        strategy: names of strategies; empty: all. Where the transfer strategies named train no network (`probe`),
+        strategy: names of strategies, with hyper-parameters that are decided, such as `finetune(last=1)`; empty: all.
+            Where the transfer strategies named train no network (`probe`),
             baselines that train one are only tried if they are named too.
         label: label column; None: guessed.
         input: picture or text column; None: guessed.

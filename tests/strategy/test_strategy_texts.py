@@ -25,6 +25,7 @@ from headstart.strategy.adapt.majority import Majority
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.prototypes import Prototypes
 from headstart.strategy.adapt.scratch import Scratch
+from headstart.strategy.objective import Objective
 from headstart.target.inputs import StringInputs
 from headstart.target.view import Examples, TrainView
 from headstart.testing import check_adapt, check_all, check_source
@@ -295,7 +296,7 @@ def test_an_adapter_that_changes_what_is_computed_when_merged_is_refused():
 
     seen, _, _ = view()
     source = find("toy_text:words")
-    recipe = network.Recipe(Plan(1, 1e-3), Trainable(), Augmentation(), 0.0, 16, False)
+    recipe = network.Recipe(Plan(1, 1e-3), Trainable(), Augmentation(), Objective(0.0), 16, False)
     kind = {"preprocessing": source.card.preprocessing, "budget": Budget(), "bench": Bench(), "words": "careless"}
     with pytest.raises(TrialError, match="merged"):
         network.fit(source, seen, recipe, adapter=careless, **kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -71,8 +72,12 @@ def _root(
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """Names that commas separate."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Names that commas separate, outside parentheses.
+
+    >>> names_in("probe, finetune(last=1,penalty=l2sp)")
+    ('probe', 'finetune(last=1,penalty=l2sp)')
+    """
+    return tuple(part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip())
 
 
 def command_line() -> str:

@@ -27,7 +27,8 @@ def fit(
     strategy: Annotated[
         str,
         typer.Option(
-            help="Strategies, comma-separated. Default: all. Beside routes that train no network, such as probe, "
+            help="Strategies, comma-separated. Default: all. Hyper-parameters can be decided: "
+            "'finetune(last=1,penalty=l2sp)'. Beside routes that train no network, such as probe, "
             "baselines that train one are tried only if they are named: probe,scratch."
         ),
     ] = "",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 from headstart.target.hygiene import GREY
 
@@ -17,22 +19,30 @@ _RATIO = 1.25  # a random crop is at most this much wider or higher than a squar
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random resized crop, mirroring, and colour jitter.
+    """Random resized crop, mirroring, colour jitter, and operations of RandAugment (Cubuk et al. 2020).
 
     Args:
         crop: smallest share of the picture's area that a random crop keeps (1: no crop).
         flip: mirror half of the pictures left to right (wrong for digits and letters).
         colour: strength of brightness, contrast and saturation changes.
+        operations: how many operations of RandAugment a picture goes through, each drawn from :data:`OPERATIONS`.
+        magnitude: of these, 0 to 1.
     """
 
     crop: float = 1.0
     flip: bool = False
     colour: float = 0.0
+    operations: int = 0
+    magnitude: float = 0.5
 
     def apply(self, image: Image.Image, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A picture of any size to (size, size, 3) uint8."""
         box = self._box(image.size, rng) if self.crop < 1 else _centre(image.size)
-        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+        picture = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        for _ in range(self.operations):
+            change = OPERATIONS[rng.integers(len(OPERATIONS))]
+            picture = change(picture, self.magnitude * rng.choice((-1.0, 1.0)))
+        pixels = np.asarray(picture)
         if self.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         return self._coloured(pixels, rng) if self.colour else np.ascontiguousarray(pixels)
@@ -66,3 +76,40 @@ def _centre(shape: tuple[int, int]) -> tuple[float, float, float, float]:
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
+
+
+def _moved(*rows: float) -> Callable[[Image.Image, float], Image.Image]:
+    """An affine map: the six numbers of the identity plus the magnitude times `rows`.
+
+    The last number of each row is a share of the side.
+    """
+
+    def change(image: Image.Image, magnitude: float) -> Image.Image:
+        side = image.width
+        shifts = [magnitude * row * (side if k % 3 == 2 else 1) for k, row in enumerate(rows)]
+        matrix = tuple(one + shift for one, shift in zip((1, 0, 0, 0, 1, 0), shifts, strict=True))
+        return image.transform(
+            image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=(128, 128, 128)
+        )
+
+    return change
+
+
+def _enhanced(kind: Any) -> Callable[[Image.Image, float], Image.Image]:
+    return lambda image, magnitude: kind(image).enhance(1 + 0.9 * magnitude)
+
+
+OPERATIONS: tuple[Callable[[Image.Image, float], Image.Image], ...] = (
+    lambda image, _: image,
+    lambda image, _: ImageOps.autocontrast(image),
+    lambda image, _: ImageOps.equalize(image),
+    lambda image, magnitude: image.rotate(30 * magnitude, Image.Resampling.BILINEAR, fillcolor=(128, 128, 128)),
+    lambda image, magnitude: ImageOps.posterize(image, 8 - round(4 * abs(magnitude))),
+    lambda image, magnitude: ImageOps.solarize(image, 256 - round(256 * abs(magnitude))),
+    *(map(_enhanced, (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness, ImageEnhance.Sharpness))),
+    _moved(0, 0.3, 0, 0, 0, 0),
+    _moved(0, 0, 0, 0.3, 0, 0),
+    _moved(0, 0, 0.45, 0, 0, 0),
+    _moved(0, 0, 0, 0, 0, 0.45),
+)
+"""The fourteen of the paper, each of a picture and a magnitude from -1 to 1 with the ranges of its appendix."""

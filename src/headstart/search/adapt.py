@@ -30,6 +30,7 @@ from headstart.search.options import Options
 from headstart.search.plan import Setting, settings
 from headstart.search.precision import settled
 from headstart.search.run import EVIDENCE, MODEL, _prepared, _Runner
+from headstart.strategy import Pinned
 from headstart.strategy.adapt.source_only import SourceOnly
 from headstart.target.assemble import IMBALANCED
 from headstart.target.domain import Domain
@@ -99,16 +100,16 @@ class AdaptOptions(Options):
         if wrong:
             raise OptionError([unknown("way of adaptation", name, strategies.ADAPTATIONS) for name in wrong])
         names = dict.fromkeys((SourceOnly.name, *(self.strategies or strategies.ADAPTATIONS)))
-        found = settings(cards, [strategies.ADAPTATIONS[name] for name in names], modality)
+        found = settings(cards, [Pinned(strategies.ADAPTATIONS[name]) for name in names], modality)
         if len(found) < 2:
             raise OptionError(
                 Problem(f"nothing to adapt with on {cards[0].name}", "a pretrained source for " + modality)
             )
         return found
 
-    def kinds(self) -> list[type[Any]]:
+    def kinds(self) -> list[Pinned]:
         """The strategies that may be tried."""
-        return [strategies.ADAPTATIONS[name] for name in self.strategies or strategies.ADAPTATIONS]
+        return [Pinned(strategies.ADAPTATIONS[name]) for name in self.strategies or strategies.ADAPTATIONS]
 
     def left_out(self) -> str:
         """Nothing that a reader must know of."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from headstart import source as sources
 from headstart import strategy as strategies
@@ -12,6 +11,7 @@ from headstart.budget import Budget
 from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.search.plan import Setting, settings
 from headstart.search.precision import AUTO, PRECISIONS
+from headstart.strategy import Pinned
 
 SHOWN = 5  # names in a message
 MOST_JOINED = 3  # sources of the ensemble that is tried without being asked for
@@ -23,9 +23,9 @@ class Options:
 
     Args:
         sources: names of pretrained sources; empty: the bundled ones.
-        strategies: names of strategies; no transfer strategy among them: all of those. Baselines without a network
-            always run; those that train one are left out where the transfer strategies named train none, and where
-            other baselines were named.
+        strategies: names of strategies, with hyper-parameters that are decided, `finetune(last=1)`; no transfer
+            strategy among them: all of those. Baselines without a network always run; those that train one are left out
+            where the transfer strategies named train none, and where other baselines were named.
         budget: seconds or trials.
         seed: of everything random that is not a trial's own seed.
         device: `cpu`, or a torch device.
@@ -86,7 +86,7 @@ class Options:
         able_kinds = [kind for kind in kinds if not (wordless and kind.needs.class_names)]
         if wordless and not any(kind.side == "transfer" for kind in able_kinds):
             raise OptionError(_wordless(wordless))
-        chosen = settings(cards, able_kinds, modality)
+        chosen = list({setting.key: setting for setting in settings(cards, able_kinds, modality)}.values())
         if not any(s.side == "transfer" for s in chosen):
             able = [card for card in named if card.modality == modality]
             why = "; ".join(
@@ -103,7 +103,7 @@ class Options:
             )
         return chosen
 
-    def kinds(self) -> list[type[Any]]:
+    def kinds(self) -> list[Pinned]:
         """The strategies that may be tried."""
         return self._kinds()[0]
 
@@ -111,7 +111,7 @@ class Options:
         """Which baselines the choice of strategies leaves out, as a warning; "" where it leaves out none."""
         return self._kinds()[1]
 
-    def _kinds(self) -> tuple[list[type[Any]], str]:
+    def _kinds(self) -> tuple[list[Pinned], str]:
         """The strategies that may be tried, and a warning about baselines that may not."""
         if adapting := [name for name in self.strategies if name in strategies.ADAPTATIONS]:
             raise OptionError(
@@ -121,17 +121,17 @@ class Options:
                     "headstart adapt SOURCE TARGET",
                 )
             )
-        wanted = [strategies.find(name) for name in self.strategies]
-        everything = strategies.STRATEGIES.values()
+        wanted = strategies.asked(self.strategies)
+        everything = [Pinned(kind) for kind in strategies.STRATEGIES.values()]
         transfer = [kind for kind in wanted if kind.side == "transfer"]
         named = [kind for kind in wanted if kind.side == "baseline"]
         baselines = [kind for kind in everything if kind.side == "baseline"]
         quick = bool(transfer) and not any(kind.needs.gradients for kind in transfer)
         # Whoever names a source without knowledge wants it tried, and only such a baseline can.
         asked = any(name.startswith("scratch:") for name in self.sources)
-        missing: list[type[Any]] = []
+        missing: list[Pinned] = []
         if (quick or named) and not asked:
-            missing = [kind for kind in baselines if kind.needs.gradients and kind not in named]
+            missing = [kind for kind in baselines if kind.needs.gradients and kind.name not in {k.name for k in named}]
         why = ""
         if missing:
             reason = "only routes that train none" if quick else "other baselines"
@@ -140,8 +140,10 @@ class Options:
                 "Baselines that train a network were not tried, because --strategy named "
                 f"{reason}; name {names} to try them."
             )
-        kinds = transfer or [kind for kind in everything if kind.side == "transfer"]
-        return [*kinds, *(kind for kind in baselines if kind not in missing)], why
+        kinds = list(transfer) or [kind for kind in everything if kind.side == "transfer"]
+        for kind in baselines:
+            kinds += [own for own in named if own.name == kind.name] or ([] if kind in missing else [kind])
+        return kinds, why
 
 
 def _several(cards: Sequence[sources.SourceCard], modality: str) -> list[sources.SourceCard]:

@@ -78,8 +78,8 @@ class Setting:
         return self.spec("", "search", 0).setting
 
 
-def settings(cards: Sequence[SourceCard], strategies: Sequence[type[Any]], modality: str = "image") -> list[Setting]:
-    """Every source of a modality with every strategy that it can serve, with all of the strategy's settings."""
+def settings(cards: Sequence[SourceCard], strategies: Sequence[Any], modality: str = "image") -> list[Setting]:
+    """Every source of a modality with every strategy (or Pinned) that it can serve, with all of its settings."""
     cards = [card if card.modality else replace(card, modality=modality) for card in cards]
     return [
         Setting(card, strategy, rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -143,6 +144,30 @@ def preprocessing(name: str) -> Preprocessing:
         mean=config.mean,
         std=config.std,
     )
+
+
+ATTENTION = r"(query|value|[qv]_lin|[qv]_proj|[qv]|c_attn|qkv|Wqkv|query_key_value|proj)"
+"""Linear layers of attention, as BERT, DistilBERT, Llama, MPNet and GPT-2 call those for queries and values, and timm
+those for all three and for what comes out."""
+
+
+def linear_layers(module: nn.Module, pattern: str = r".*") -> dict[str, str]:
+    """The names of the linear layers whose last part matches, and their kinds.
+
+    GPT-2 has a kind of its own (`Conv1D`), with the weights transposed.
+    """
+    kinds = {name: "Linear" if isinstance(m, nn.Linear) else type(m).__name__ for name, m in module.named_modules()}
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if kind in ("Linear", "Conv1D") and re.fullmatch(pattern, name.rpartition(".")[2])
+    }
+
+
+@functools.lru_cache(maxsize=64)
+def attends(name: str) -> bool:
+    """Whether an architecture has linear layers of attention."""
+    return bool(linear_layers(build(name), ATTENTION))
 
 
 @functools.lru_cache(maxsize=64)

@@ -152,6 +152,7 @@ class SourceCard:
         stages: where the forward pass can be cut, from input to output; none where that is not known.
         known: the data set whose classes it still knows by name, see :class:`NamingSource`; "" for none.
         parts: the cards of the sources it is made of, where it is several; see :mod:`headstart.source.joined`.
+        attention: whether it is a transformer: a network with linear layers for attention.
     """
 
     name: str
@@ -168,6 +169,7 @@ class SourceCard:
     stages: tuple[Stage, ...] = ()
     known: str = ""
     parts: tuple[SourceCard, ...] = ()
+    attention: bool = False
 
     @property
     def short(self) -> str:

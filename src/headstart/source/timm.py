@@ -62,6 +62,7 @@ class TimmSource:
             flops=flops,
             bytes=self._file.stat().st_size if self._file else parameters * 4,
             stages=architecture.stages(base, preprocessing.size),
+            attention=architecture.attends(base),
             known=IMAGENET if self._file is None and _knows_imagenet(config) else "",
         )
 

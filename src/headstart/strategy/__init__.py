@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import OptionError, unknown
@@ -25,8 +26,21 @@ from headstart.strategy.adapt.tca import Tca
 from headstart.strategy.adapt.transport import Transport
 from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
+from headstart.strategy.pins import Pinned, parse
 
-__all__ = ["ADAPTATIONS", "STRATEGIES", "Adapt", "Bench", "Needs", "Side", "find", "make", "parameters"]
+__all__ = [
+    "ADAPTATIONS",
+    "STRATEGIES",
+    "Adapt",
+    "Bench",
+    "Needs",
+    "Pinned",
+    "Side",
+    "asked",
+    "find",
+    "make",
+    "parameters",
+]
 
 STRATEGIES: dict[str, type[Any]] = {
     cls.name: cls
@@ -60,6 +74,15 @@ def find(name: str) -> type[Any]:
     if name not in known:
         raise OptionError(unknown("strategy", name, known))
     return known[name]
+
+
+def asked(texts: Sequence[str]) -> list[Pinned]:
+    """Strategies as a user names them: `NAME` or `NAME(PARAMETER=VALUE, ...)`.
+
+    Raises:
+        OptionError: everything that is wrong with all of them.
+    """
+    return parse(texts, STRATEGIES)
 
 
 def make(name: str, settings: dict[str, Any]) -> Adapt:

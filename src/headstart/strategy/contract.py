@@ -37,12 +37,13 @@ class Needs:
         modalities: which modalities it understands.
         unlabelled: it uses unlabelled inputs.
         gradients: it trains a network, which costs many forward passes.
-        stages: the network must have stages.
+        stages: a network for texts must have stages.
         extra: (package, extra of headstart that brings it), where it needs one that may not be installed.
         labels: it learns from labels.
         class_names: the classes must have names in words, or descriptions.
         known_classes: a source of pictures must know classes by name.
         several: it takes several sources as one, and nothing else.
+        attention: a source of pictures must be a transformer.
     """
 
     network: bool = True
@@ -56,6 +57,7 @@ class Needs:
     class_names: bool = False
     known_classes: bool = False
     several: bool = False
+    attention: bool = False
 
     def lacking(self, card: SourceCard) -> str:
         """Why `card` cannot serve, in words; "" when it can."""
@@ -73,7 +75,9 @@ class Needs:
             return f"needs a pretrained source, and {card.name} is not"
         if self.pretrained is False and card.pretrained:
             return f"starts from random weights, and {card.name} is pretrained"
-        if self.stages and not card.stages:
+        if self.attention and card.modality == "image" and not card.attention:
+            return f"needs a transformer, and {card.name} is none"
+        if self.stages and card.modality == "text" and not card.stages:
             return f"needs a network with stages, and {card.name} has none"
         if self.extra is not None and find_spec(self.extra[0]) is None:
             return f"needs the package {self.extra[0]}: pip install 'headstart[{self.extra[1]}]'"

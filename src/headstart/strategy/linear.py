@@ -48,6 +48,10 @@ class Ridge:
         scale = np.float32(1.0 / fit_temperature(self.left_out, y))
         return LinearHead(self.head.weight * scale, self.head.bias * scale)
 
+    def left_out_logits(self, y: Labels) -> Floats:
+        """(N, C): the leave-one-out scores on the scale of :meth:`as_logits`."""
+        return self.left_out * np.float32(1.0 / fit_temperature(self.left_out, y))
+
 
 def ridge(X: Floats, y: Labels, classes: int, importance: Floats | None = None) -> Ridge:
     """Ridge regression to one-hot targets in {-1, +1}, its penalty chosen by leave-one-out, all in closed form.

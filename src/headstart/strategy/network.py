@@ -18,17 +18,32 @@ from headstart.features.engine import MAP
 from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
 from headstart.features.tokens import token_values
 from headstart.predictor import LinearHead, Predictor
+from headstart.predictor.prior import choose_shift
 from headstart.source import cuts
 from headstart.source.card import Preprocessing, Source, Tokens
 from headstart.strategy import linear
 from headstart.strategy.contract import Bench
+from headstart.strategy.objective import Objective
 from headstart.target.inputs import Inputs, texts_in
 from headstart.target.split import holdout
 from headstart.target.view import Examples, TrainView
-from headstart.train import Batches, Classification, CutTexts, CutValues, Pictures, Plan, Texts, Trainable, train
+from headstart.train import (
+    Batches,
+    CutTexts,
+    CutValues,
+    Pictures,
+    Plan,
+    Texts,
+    Trainable,
+    chosen_rate,
+    range_test,
+    robust,
+    train,
+)
 
 STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
-STOPPING_MINIMUM = 40  # below this many examples nothing is held out, and all epochs are run
+STOPPING_MINIMUM = 200  # below this many nothing is held out to stop by: the labels teach more than their loss tells
+CHOOSING_MINIMUM = 40  # below this many nothing is held out to choose a shift by, which cannot be chosen otherwise
 CUT_BYTES = 2**30  # values at a cut held in memory, all views together
 MERGED = 1e-3  # largest difference that merging an adapter may make, relative to the largest logit
 
@@ -83,34 +98,43 @@ class Recipe:
         plan: of the loop.
         trainable: what is trained.
         augmentation: of the training pictures.
-        smoothing: of the labels.
+        objective: what training lowers.
         drop: share of the words of training texts that are left out.
         batch: examples per batch.
         stop_early: hold a stratified part of the view out, and keep the weights of the epoch with the smallest mean
             cross-entropy on it; else everything is trained on, for all epochs.
+        even: in training, every class comes equally often.
+        between: afterwards, go back some of the way to the start (WiSE-FT), see :func:`headstart.train.robust`.
+        shift: afterwards, shift the logits by the prior of the classes, as the primary metric on what is held out wants
+            it; see :func:`headstart.predictor.prior.choose_shift`. Where nothing is held out, they are not shifted.
+        find_rate: take the plan's rate from a range test.
     """
 
     plan: Plan
     trainable: Trainable
     augmentation: Augmentation
-    smoothing: float
+    objective: Objective
     batch: int
     stop_early: bool
     drop: float = 0.0
+    even: bool = False
+    between: bool = False
+    shift: bool = False
+    find_rate: bool = False
 
     def divide(self, view: TrainView) -> tuple[Examples, Examples | None]:
         """What is trained on, and what is held out for early stopping."""
-        if not self.stop_early or len(view) < STOPPING_MINIMUM:
+        least = CHOOSING_MINIMUM if self.shift else STOPPING_MINIMUM
+        if not self.stop_early or len(view) < least:
             return view.examples, None
         kept, held = holdout(view.examples.labels, STOPPING_SHARE, seed=self.plan.seed, groups=view.examples.groups)
         return view.examples.take(kept), view.examples.take(held)
 
 
-def probed(source: Source, view: TrainView, bench: Bench) -> LinearHead:
-    """A head fitted on the frozen features of a view, to begin training with."""
-    X = bench.features(bench.body(source), view.examples.inputs, source.card.short)
-    labels = view.examples.labels
-    return linear.ridge(X, labels, len(view.classes)).as_logits(labels)
+def probed(source: Source, examples: Examples, classes: int, bench: Bench) -> LinearHead:
+    """A head fitted on the frozen features of examples, to begin training with."""
+    X = bench.features(bench.body(source), examples.inputs, source.card.short)
+    return linear.ridge(X, examples.labels, classes).as_logits(examples.labels)
 
 
 def fit(
@@ -122,7 +146,7 @@ def fit(
     budget: Budget,
     bench: Bench,
     words: str,
-    start: LinearHead | None = None,
+    start: bool = False,
     adapter: Adapter | None = None,
     cut: str | None = None,
 ) -> Predictor:
@@ -136,7 +160,7 @@ def fit(
         budget: of this trial.
         bench: device, checkpoint, progress.
         words: what the progress display says.
-        start: initial head; None: random.
+        start: begin with a head probed on the frozen features of what is trained on; else with a random one.
         adapter: attaches what is trained to the trunk, and afterwards makes it part of the trunk.
         cut: of a text encoder: the last of the stages that the recipe leaves frozen. The values there are computed
             once and kept, where the network can be resumed from them and memory holds them.
@@ -152,7 +176,7 @@ def fit(
         merge = adapter(module.trunk) if adapter is not None else None
     module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     fitted, held = recipe.divide(view)
-    kind: dict[str, Any] = {"batch": recipe.batch, "device": bench.device}
+    kind: dict[str, Any] = {"batch": recipe.batch, "device": bench.device, "even": recipe.even}
     kept: dict[str, Any] = {"device": bench.device, "stages": card.stages}
     batches: Any
     stopping: Any
@@ -171,7 +195,8 @@ def fit(
         batches = Pictures(fitted, preprocessing, recipe.augmentation, **kind)
         stopping = None if held is None else Pictures(held, preprocessing, **kind)
         body = NetworkBody(module.trunk, card.architecture, preprocessing, card.features, **kept)
-    head, training = _learn(module, batches, stopping, recipe, start, budget, bench, words)
+    lesson = Lesson(source, fitted, held, batches, stopping, len(view.classes), view.metric)
+    head, training = _learn(module, lesson, recipe, start, budget, bench, words)
     if merge is not None:
         _merged(module, merge, next(batches.evaluation())[0])
     return Predictor(view.classes, body, head, provenance={"training": training})
@@ -220,7 +245,7 @@ def fit_tail(
     budget: Budget,
     bench: Bench,
     words: str,
-    start: LinearHead | None = None,
+    start: bool = False,
 ) -> Predictor:
     """Train what follows a cut, from the values there, which the frozen prefix computes once.
 
@@ -233,7 +258,7 @@ def fit_tail(
         budget: of this trial.
         bench: store, device, checkpoint, progress.
         words: what the progress display says.
-        start: initial head; None: random.
+        start: begin with a head probed on the frozen features of what is trained on; else with a random one.
 
     Raises:
         TrialError: the network cannot be cut there, or the values of one view do not fit into memory.
@@ -251,7 +276,7 @@ def fit_tail(
         body = NetworkBody.of(source, bench.device, (output,), changed)
         return bench.values(body, examples.inputs, f"{card.short} to {cut}")[output]
 
-    kind = {"shape": shape, "batch": recipe.batch, "device": bench.device}
+    kind = {"shape": shape, "batch": recipe.batch, "device": bench.device, "even": recipe.even}
     drawn = [values(fitted, number) for number in range(views)]
     batches = CutValues(drawn, values(fitted, None), labels=fitted.labels, **kind)  # type: ignore[arg-type]
     stopping = None
@@ -265,7 +290,8 @@ def fit_tail(
         if traced is None or cut not in traced.cuts:
             raise TrialError(f"{card.name} cannot be cut at {cut}")
         module = Tail(traced.after(cut), card.features, len(view.classes)).to(bench.device)
-    head, training = _learn(module, batches, stopping, recipe, start, budget, bench, words)
+    lesson = Lesson(source, fitted, held, batches, stopping, len(view.classes), view.metric)
+    head, training = _learn(module, lesson, recipe, start, budget, bench, words)
     whole = NetworkBody(
         trunk, card.architecture, card.preprocessing, card.features, device=bench.device, stages=card.stages
     )
@@ -273,36 +299,84 @@ def fit_tail(
     return Predictor(view.classes, body, head, provenance={"training": training | {"cut": cut, "views": views}})
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is trained on.
+
+    Args:
+        source: it was made from.
+        examples: to train on.
+        held: out for early stopping; None: nothing is.
+        batches: the examples.
+        stopping: those held out; None: there are none.
+        classes: C.
+        metric: the primary one.
+    """
+
+    source: Source
+    examples: Examples
+    held: Examples | None
+    batches: Batches
+    stopping: Batches | None
+    classes: int
+    metric: str
+
+
 def _learn(
-    module: Any,
-    batches: Batches,
-    stopping: Batches | None,
-    recipe: Recipe,
-    start: LinearHead | None,
-    budget: Budget,
-    bench: Bench,
-    words: str,
+    module: Any, lesson: Lesson, recipe: Recipe, start: bool, budget: Budget, bench: Bench, words: str
 ) -> tuple[LinearHead, dict[str, Any]]:
-    if start is not None:
+    """Train in place; the head, and what to say of the training."""
+    if start:
+        head = probed(lesson.source, lesson.examples, lesson.classes, bench)
         with torch.no_grad():
-            module.head.weight.copy_(torch.from_numpy(start.weight))
-            module.head.bias.copy_(torch.from_numpy(start.bias))
+            module.head.weight.copy_(torch.from_numpy(head.weight))
+            module.head.bias.copy_(torch.from_numpy(head.bias))
+    recipe.objective.extend(module, lesson.source, bench)
     plan = replace(recipe.plan, precision="bf16") if bench.device.startswith("cuda") else recipe.plan
-    history = train(
-        module,
-        Classification(recipe.smoothing),
-        batches.training,
-        batches.steps(),
-        plan,
-        recipe.trainable,
-        budget=budget,
-        evaluate=None if stopping is None else _mean_loss(module, stopping),
-        checkpoint=bench.checkpoint,
-        progress=bench.saying(words),
-    )
-    weight, bias = (p.detach().cpu().numpy().astype(np.float32) for p in (module.head.weight, module.head.bias))
+    before = {name: value.detach().clone() for name, value in module.state_dict().items()} if recipe.between else {}
+    batches, stopping = lesson.batches, lesson.stopping
+    evaluate = None if stopping is None else _mean_loss(module, stopping)
+    found: dict[str, Any] = {}
+    objective = recipe.objective.task(module, lesson.source, lesson.examples, lesson.classes, batches, bench)
+    with objective as task:
+        if recipe.find_rate:
+            curve = range_test(
+                module, task, batches.training, recipe.trainable, decay=plan.decay, clip=plan.clip, seed=plan.seed
+            )
+            found["rate"] = rate = chosen_rate(curve)
+            plan = replace(plan, rate=rate)
+        history = train(
+            module,
+            task,
+            batches.training,
+            batches.steps(),
+            plan,
+            recipe.trainable,
+            budget=budget,
+            evaluate=evaluate,
+            checkpoint=bench.checkpoint,
+            progress=bench.saying(words),
+        )
+    if recipe.between:
+        found["between"] = robust(module, before, evaluate)
+    bias = module.head.bias.detach().cpu().numpy().astype(np.float32)
+    weight = module.head.weight.detach().cpu().numpy().astype(np.float32)
+    if recipe.shift and stopping is not None and lesson.held is not None:
+        frequencies = np.bincount(lesson.examples.labels, minlength=lesson.classes) / len(lesson.examples)
+        logits = _logits(module, stopping)
+        found["shift"], moved = choose_shift(logits, lesson.held.labels, frequencies, lesson.metric)
+        bias = bias + moved
     training = {"epochs": len(history.losses), "best_epoch": history.best_epoch + 1, "stopped_by": history.stopped}
-    return LinearHead(weight, bias), training
+    if history.averaged:
+        found["averaged"] = history.averaged
+    return LinearHead(weight, bias), training | found
+
+
+def _logits(module: nn.Module, batches: Batches) -> Any:
+    """(N, C) float32, in evaluation mode."""
+    module.eval()
+    with torch.inference_mode():
+        return np.concatenate([module(x).float().cpu().numpy() for x, _ in batches.evaluation()])
 
 
 def _mean_loss(module: nn.Module, held: Batches) -> Any:

@@ -1,8 +1,10 @@
 """One training loop."""
 
+from headstart.train.average import robust
 from headstart.train.data import Batches, CutValues, Pictures
 from headstart.train.loop import History, Plan, train
-from headstart.train.task import Classification, Contrast, Task
+from headstart.train.rates import chosen_rate, range_test
+from headstart.train.task import Classification, Contrast, Mixed, Task
 from headstart.train.texts import CutTexts, Texts
 from headstart.train.trainable import Trainable
 
@@ -13,10 +15,14 @@ __all__ = [
     "CutTexts",
     "CutValues",
     "History",
+    "Mixed",
     "Pictures",
     "Plan",
     "Task",
     "Texts",
     "Trainable",
+    "chosen_rate",
+    "range_test",
+    "robust",
     "train",
 ]

@@ -47,6 +47,29 @@ def spans(count: int, batch: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
+def drawn(labels: NDArray[np.int64], even: bool, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The order of one epoch: every example once; or, `even`, every class equally often.
+
+    Then there are still N examples (to within one per class): those of small classes come several times, each as
+    often as any other of its class, to within one; of large classes each epoch takes a part.
+
+    Args:
+        labels: (N,) int64.
+        even: whether classes come equally often.
+        rng: draws.
+    """
+    if not even:
+        return rng.permutation(len(labels))
+    present = np.unique(labels)
+    each = -(-len(labels) // len(present))
+    rows = []
+    for c in present:
+        members = np.flatnonzero(labels == c)
+        turns = [rng.permutation(members) for _ in range(-(-each // len(members)))]
+        rows.append(np.concatenate(turns)[:each])
+    return rng.permutation(np.concatenate(rows))[: len(labels)]
+
+
 class CutValues:
     """Labelled values at a cut of a network, several augmented views of each example: the prefix is never run again.
 
@@ -57,6 +80,7 @@ class CutValues:
         labels: (N,) int64.
         batch: examples per batch.
         device: where batches go.
+        even: whether classes come equally often in training; see :func:`drawn`.
     """
 
     def __init__(
@@ -68,9 +92,10 @@ class CutValues:
         *,
         batch: int,
         device: str = "cpu",
+        even: bool = False,
     ) -> None:
         self.views, self.plain, self.shape, self.labels = views or [plain], plain, shape, labels
-        self.batch, self.device = batch, device
+        self.batch, self.device, self.even = batch, device, even
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,10 +107,11 @@ class CutValues:
     def training(self, seed: int) -> Iterator[Batch]:
         """One epoch in an order and with views drawn from `seed`."""
         rng = np.random.default_rng(seed)
-        order, view = rng.permutation(len(self)), rng.integers(len(self.views), size=len(self))
+        order, view = drawn(self.labels, self.even, rng), rng.integers(len(self.views), size=len(self))
         for start, stop in spans(len(self), self.batch):
             rows = order[start:stop]
-            yield self._batch(np.stack([self.views[view[i]][i] for i in rows]), rows)
+            values = np.stack([self.views[v][i] for v, i in zip(view[start:stop], rows, strict=True)])
+            yield self._batch(values, rows)
 
     def evaluation(self) -> Iterator[Batch]:
         """All examples in order, without augmentation."""
@@ -109,6 +135,7 @@ class Pictures:
         augmentation: for training batches.
         batch: pictures per batch.
         device: where batches go.
+        even: whether classes come equally often in training; see :func:`drawn`.
     """
 
     def __init__(
@@ -119,9 +146,10 @@ class Pictures:
         *,
         batch: int = 32,
         device: str = "cpu",
+        even: bool = False,
     ) -> None:
         self.examples, self.how, self.augmentation = examples, how, augmentation
-        self.batch, self.device = batch, device
+        self.batch, self.device, self.even = batch, device, even
         # With random crops the picture is kept somewhat larger than the network's input, so that crops lose nothing.
         crops = augmentation is not None and augmentation.crop < 1
         self._kept_how = replace(how, size=round(how.size / how.crop), crop=1.0) if crops and not how.squash else how
@@ -158,7 +186,7 @@ class Pictures:
     def training(self, seed: int) -> Iterator[Batch]:
         """One epoch in an order and with an augmentation drawn from `seed`."""
         rng = np.random.default_rng(seed)
-        order = rng.permutation(len(self))
+        order = drawn(self.examples.labels, self.even, rng)
         stream = self._pictures(order)
         for start, stop in spans(len(self), self.batch):
             rows = [next(stream) for _ in range(stop - start)]

@@ -18,6 +18,7 @@ from torch import nn
 from headstart import files
 from headstart.budget import Budget
 from headstart.errors import DivergedError
+from headstart.train import average
 from headstart.train.task import Batch, Task
 from headstart.train.trainable import Trainable
 
@@ -36,24 +37,27 @@ class Plan:
         decay: decoupled weight decay.
         warmup: share of the steps over which the rate rises linearly; afterwards it falls along the schedule.
         schedule: `cosine`: half a cosine from the peak to zero. `slanted`: a straight line to a 32nd of the peak, from
-            which the rise begins too (slanted triangular, Howard & Ruder 2018, equation 3).
+            which the rise begins too (slanted triangular, Howard & Ruder 2018, equation 3). `constant`: the peak.
         accumulate: batches per optimiser step.
         patience: epochs without a better evaluation before stopping; None: never stop early.
         precision: `fp32`, or `bf16` (autocast).
         clip: gradient norm limit.
         seed: order of the batches, augmentation and dropout.
+        average: stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the ends of the epochs
+            of the second half is kept, unless the evaluation prefers the best epoch. It goes with a rate that stays up.
     """
 
     epochs: int
     rate: float
     decay: float = 0.05
     warmup: float = 0.1
-    schedule: Literal["cosine", "slanted"] = "cosine"
+    schedule: Literal["cosine", "slanted", "constant"] = "cosine"
     accumulate: int = 1
     patience: int | None = None
     precision: str = "fp32"
     clip: float = 1.0
     seed: int = 0
+    average: bool = False
 
 
 @dataclass
@@ -67,6 +71,7 @@ class History:
         stopped: why it ended: `epochs`, `patience`, or `budget`.
         resumed: epoch it resumed from, 0 for none.
         steps: of the optimiser.
+        averaged: epochs whose weights were averaged into those that were kept; 0: those of one epoch were kept.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -75,6 +80,7 @@ class History:
     stopped: str = "epochs"
     resumed: int = 0
     steps: int = 0
+    averaged: int = 0
 
 
 def train(
@@ -112,6 +118,8 @@ def train(
     device = next(module.parameters()).device
     history = History()
     best: tuple[float, dict[str, Any]] | None = None
+    mean: dict[str, Any] | None = None
+    averaged = 0
     optimiser = torch.optim.AdamW(trainable.groups(module, plan.rate, plan.decay), lr=plan.rate, fused=True)
     peaks = [group["lr"] for group in optimiser.param_groups]
     total = max(1, plan.epochs * math.ceil(steps_per_epoch / plan.accumulate))
@@ -123,6 +131,7 @@ def train(
             module.load_state_dict(state["module"])
             optimiser.load_state_dict(state["optimiser"])
             best = (state["best"], state["best_module"]) if state["best_module"] is not None else None
+            mean, averaged = state["mean"], state["averaged"]
             history = History(**state["history"])
             step, first = state["step"], state["epoch"]
             history.resumed = first
@@ -173,6 +182,8 @@ def train(
                     history.best_epoch = number
             else:
                 history.best_epoch = number
+            if plan.average and number + 1 > plan.epochs // 2:
+                mean, averaged = average.joined(mean, averaged, module.state_dict()), averaged + 1
             took = time.monotonic() - began
             if cut_short or budget.left() < took:
                 history.stopped = "budget" if number + 1 < plan.epochs or cut_short else "epochs"
@@ -181,20 +192,28 @@ def train(
                 history.stopped = "patience"
                 break
             if checkpoint is not None and number + 1 < plan.epochs:
-                _write(checkpoint, module, optimiser, best, history, step, number + 1, repr((plan, trainable)))
+                state = {"mean": mean, "averaged": averaged, "step": step, "epoch": number + 1}
+                _write(checkpoint, module, optimiser, best, history, {**state, "plan": repr((plan, trainable))})
+    module.eval()
+    if mean is not None:
+        module.load_state_dict(mean)
+        with torch.inference_mode():
+            if evaluate is None or best is None or evaluate() <= best[0]:
+                history.averaged, best = averaged, None
     if best is not None:
         module.load_state_dict(best[1])
-    module.eval()
     return history
 
 
 def _schedule(position: float, warmup: float, kind: str = "cosine") -> float:
-    """Share of the peak rate at `position` in [0, 1]: linear rise over `warmup`, then a half cosine or a line."""
+    """Share of the peak rate at `position` in [0, 1]: linear rise over `warmup`, then down, or on."""
     if kind == "slanted":
         height = position / warmup if position < warmup else 1 - (position - warmup) / (1 - warmup)
         return (1 + height * (LOWEST - 1)) / LOWEST
     if position < warmup:
         return (position + 1e-3) / warmup
+    if kind == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (position - warmup) / (1 - warmup))))
 
 
@@ -204,21 +223,17 @@ def _write(
     optimiser: torch.optim.Optimizer,
     best: tuple[float, dict[str, Any]] | None,
     history: History,
-    step: int,
-    epoch: int,
-    plan: str,
+    more: dict[str, Any],
 ) -> None:
     buffer = io.BytesIO()
     torch.save(
         {
-            "plan": plan,
+            **more,
             "module": module.state_dict(),
             "optimiser": optimiser.state_dict(),
             "best": best[0] if best else 0.0,
             "best_module": best[1] if best else None,
             "history": vars(history),
-            "step": step,
-            "epoch": epoch,
         },
         buffer,
     )

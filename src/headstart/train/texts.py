@@ -13,7 +13,7 @@ from headstart.features.text import Words, padded
 from headstart.target.inputs import texts_in
 from headstart.target.unreadable import Unreadable
 from headstart.target.view import Examples
-from headstart.train.data import spans
+from headstart.train.data import drawn, spans
 from headstart.train.task import Batch
 
 POOL = 32  # batches that are drawn together and then sorted by length
@@ -30,17 +30,25 @@ class Texts:
             learns from several (word dropout, Iyyer et al. 2015).
         batch: texts per batch.
         device: where batches go.
+        even: whether classes come equally often in training; see :func:`headstart.train.data.drawn`.
 
     Raises:
         TrialError: a text can no longer be read.
     """
 
     def __init__(
-        self, examples: Examples, words: Words, drop: float = 0.0, *, batch: int = 32, device: str = "cpu"
+        self,
+        examples: Examples,
+        words: Words,
+        drop: float = 0.0,
+        *,
+        batch: int = 32,
+        device: str = "cpu",
+        even: bool = False,
     ) -> None:
         inputs = texts_in(examples.inputs)
         self.drop, self.batch, self.device, self.labels = drop, batch, device, examples.labels
-        self.longest = words.how.length
+        self.even, self.longest = even, words.how.length
         try:
             texts = [inputs.text(i) for i in range(len(inputs))]
         except (Unreadable, OSError) as error:
@@ -57,7 +65,7 @@ class Texts:
     def training(self, seed: int) -> Iterator[Batch]:
         """One epoch in an order, and with words left out, drawn from `seed`."""
         rng = np.random.default_rng(seed)
-        order = rng.permutation(len(self))
+        order = drawn(self.labels, self.even, rng)
         lengths = np.array([len(row) for row in self.rows])
         pool = POOL * self.batch
         order = np.concatenate(

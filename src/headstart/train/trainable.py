@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
+
+Part = Literal["all", "norm", "bias"]
 
 
 @dataclass(frozen=True)
@@ -22,21 +25,36 @@ class Trainable:
             as they are, which small batches and small targets need.
         later: (regular expression, epoch) pairs: gradual unfreezing (Howard & Ruder 2018). Until that epoch, counted
             from 0, the parameters that match stay as they are.
+        parts: (regular expression, part) pairs: of the parameters that match, only those of this part are trained.
+            `norm`: the scales and shifts of normalisation layers (Frankle et al. 2021); `bias`: what is added, in
+            whatever layer (BitFit, Zaken et al. 2022).
     """
 
     shares: tuple[tuple[str, float], ...] = ((r".*", 1.0),)
     batch_norm: str = "train"
     later: tuple[tuple[str, int], ...] = ()
+    parts: tuple[tuple[str, Part], ...] = ()
 
     def share(self, name: str) -> float:
-        """The share of the learning rate for the parameter called `name`."""
+        """The share of the learning rate for the parameter called `name`, whatever part it is of."""
         return next((share for pattern, share in self.shares if re.match(pattern, name)), 0.0)
+
+    def trained(self, module: nn.Module) -> dict[str, float]:
+        """The share of the learning rate of every parameter that is trained, by its name."""
+        norms = _of_norms(module) if self.parts else set()
+        shares = {name: self.share(name) for name, _ in module.named_parameters()}
+        return {name: share for name, share in shares.items() if share and self._in_part(name, norms)}
+
+    def _in_part(self, name: str, norms: set[str]) -> bool:
+        part = next((part for pattern, part in self.parts if re.match(pattern, name)), "all")
+        return part == "all" or (name in norms if part == "norm" else name.endswith("bias"))
 
     def groups(self, module: nn.Module, rate: float, decay: float) -> list[dict[str, object]]:
         """Optimiser groups. Biases and normalisation weights (one dimension) get no weight decay."""
         sorted_: dict[tuple[float, float], list[nn.Parameter]] = {}
+        trained = self.trained(module)
         for name, parameter in module.named_parameters():
-            if share := self.share(name):
+            if share := trained.get(name):
                 key = (rate * share, decay if parameter.ndim > 1 else 0.0)
                 sorted_.setdefault(key, []).append(parameter)
         return [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in sorted(sorted_.items(), reverse=True)]
@@ -57,8 +75,9 @@ class Trainable:
 
     def begin(self, module: nn.Module, epoch: int) -> None:
         """What epoch number `epoch` trains, and the modes of the layers; the optimiser skips what has no gradient."""
+        trained = self.trained(module)
         for name, parameter in module.named_parameters():
-            parameter.requires_grad_(self.share(name) > 0 and self._first(name) <= epoch)
+            parameter.requires_grad_(name in trained and self._first(name) <= epoch)
         self.modes(module)
 
     def _first(self, name: str) -> int:
@@ -71,3 +90,13 @@ class Trainable:
             for child in module.modules():
                 if isinstance(child, nn.modules.batchnorm._BatchNorm):
                     child.eval()
+
+
+def _of_norms(module: nn.Module) -> set[str]:
+    """Names of the parameters of normalisation layers, which every library derives or names after what they do."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, child in module.named_modules()
+        if "norm" in type(child).__name__.lower()
+        for name, _ in child.named_parameters(recurse=False)
+    }

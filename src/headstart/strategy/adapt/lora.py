@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,13 +14,11 @@ from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.strategy.objective import Objective
 from headstart.target.view import TrainView
 
 if TYPE_CHECKING:
     from torch import nn
-
-# Queries and values of attention, as BERT, DistilBERT, Llama, MPNet and GPT-2 call them.
-ATTENTION = r"(query|value|[qv]_lin|[qv]_proj|[qv]|c_attn|qkv|Wqkv|query_key_value)"
 
 
 @dataclass(frozen=True)
@@ -36,17 +33,25 @@ class Lora:
     Args:
         rank: of the change.
         alpha: its size is alpha / rank.
-        layers: `attention`: the queries and values of attention; `all`: every linear layer.
+        layers: `attention`: the queries and values of attention (in image transformers, keys and outputs too, which
+            are in one layer with them or as small); `all`: every linear layer.
         epochs: at most; early stopping ends sooner.
         rate: peak learning rate of the head.
         share: of that rate for A and B.
         batch: examples per batch.
+        flip: mirror pictures in augmentation.
     """
 
     name: ClassVar[str] = "lora"
     side: ClassVar[Side] = "transfer"
     needs: ClassVar[Needs] = Needs(
-        network=True, pretrained=True, modalities=("text",), gradients=True, stages=True, extra=("peft", "hf")
+        network=True,
+        pretrained=True,
+        modalities=("image", "text"),
+        gradients=True,
+        stages=True,
+        attention=True,
+        extra=("peft", "hf"),
     )
 
     rank: int = 8
@@ -56,6 +61,7 @@ class Lora:
     rate: float = 1e-3
     share: float = 1.0
     batch: int = 16
+    flip: bool = True
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -91,8 +97,8 @@ class Lora:
             network.Recipe(
                 plan=Plan(self.epochs, self.rate, patience=3, seed=seed),
                 trainable=Trainable(((r"head\.", 1.0), (r"trunk\..*\.lora_[AB]\.", self.share)), batch_norm="frozen"),
-                augmentation=Augmentation(),
-                smoothing=0.1,
+                augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2),
+                objective=Objective(),
                 batch=self.batch,
                 stop_early=True,
             ),
@@ -100,7 +106,7 @@ class Lora:
             budget=budget,
             bench=bench,
             words=f"lora {card.short}",
-            start=network.probed(source, view, bench),
+            start=True,
             adapter=functools.partial(self._attach, card.name),
         )
 
@@ -108,24 +114,15 @@ class Lora:
         from peft import LoraConfig
         from peft.tuners.lora import LoraModel
 
-        linears = _linear(trunk)
-        found = list(linears)
-        if self.layers == "attention":
-            found = [layer for layer in found if re.fullmatch(ATTENTION, layer.rpartition(".")[2])]
+        from headstart.source.architecture import ATTENTION, linear_layers
+
+        found = linear_layers(trunk, ATTENTION if self.layers == "attention" else r".*")
         if not found:
             raise TrialError(f"{name} has no linear layers of the kind that LoRA changes ({self.layers})")
-        transposed = any(linears[layer] == "Conv1D" for layer in found)
+        transposed = "Conv1D" in found.values()
         config = LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, target_modules=found, bias="none", fan_in_fan_out=transposed
+            r=self.rank, lora_alpha=self.alpha, target_modules=list(found), bias="none", fan_in_fan_out=transposed
         )
         attached: Any = LoraModel(trunk, config, "default")
         merge: Callable[[], object] = attached.merge_and_unload
         return merge
-
-
-def _linear(trunk: nn.Module) -> dict[str, str]:
-    """The names of the linear layers, and their kinds; GPT-2 has its own, with the weights transposed."""
-    from torch import nn
-
-    kinds = {name: "Linear" if isinstance(m, nn.Linear) else type(m).__name__ for name, m in trunk.named_modules()}
-    return {name: kind for name, kind in kinds.items() if kind in ("Linear", "Conv1D")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,11 @@ from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features.engine import POOLED
 from headstart.predictor import LinearHead, Predictor
+from headstart.predictor.prior import choose_shift
 from headstart.source.card import Source, SourceCard, beside, halfway
 from headstart.strategy import bands, linear
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
-from headstart.target.view import TrainView
+from headstart.target.view import FOLDS, TrainView
 
 Layers = Literal["deep", "mixed", "shallow"]
 
@@ -38,6 +39,8 @@ class Probe:
             :func:`headstart.strategy.bands.importances`); stages that are worth nothing are left out.
         keep: share of the features that is kept, those with the highest relevance (Head2Toe, Evci et al. 2022, see
             :func:`headstart.strategy.bands.relevance`); fewer where fewer have any.
+        shift: shift the logits by the prior of the classes, as the primary metric wants it on predictions for examples
+            that were left out: see :func:`headstart.predictor.prior.choose_shift`. It changes skewed targets alone.
     """
 
     name: ClassVar[str] = "probe"
@@ -49,6 +52,7 @@ class Probe:
     layers: Layers = "deep"
     weights: Literal["equal", "learned"] = "equal"
     keep: float = 1.0
+    shift: bool = False
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -85,7 +89,7 @@ class Probe:
             once += 100 * min(examples, bands.MOST) * width * classes / 2e9
         if self.head == "ridge":
             return once + 20 * small**2 * large / 2e10
-        return once + 40 * examples * width * classes * 4 / 2e10
+        return once + 40 * examples * width * classes * 4 / 2e10 * (FOLDS if self.shift else 1)
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
@@ -116,26 +120,43 @@ class Probe:
             importance *= _highest(bands.relevance(X, y, classes), self.keep)
         columns = np.flatnonzero(importance)
         if len(columns) == body.width and (importance == 1).all():
-            return Predictor(view.classes, body, self._head(X, y, classes))
-        head = self._head(X[:, columns], y, classes, importance[columns])
+            head, told = self._head(X, view)
+            return Predictor(view.classes, body, head, provenance=told)
+        head, told = self._head(X[:, columns], view, importance[columns])
         ends = np.cumsum([0, *body.widths])
         used = [bool(((columns >= a) & (columns < b)).any()) for a, b in itertools.pairwise(ends)]
         there = np.flatnonzero(np.repeat(used, body.widths))  # the columns of the stages that are computed
         body = body.only(tuple(name for name, wanted in zip(outputs, used, strict=True) if wanted))
         if len(columns) < body.width:
             head = LinearHead(head.weight, head.bias, np.searchsorted(there, columns).astype(np.int64))
-        return Predictor(view.classes, body, head)
+        return Predictor(view.classes, body, head, provenance=told)
 
     def _head(
-        self,
-        X: NDArray[np.float32],
-        y: NDArray[np.int64],
-        classes: int,
-        importance: NDArray[np.float32] | None = None,
-    ) -> LinearHead:
+        self, X: NDArray[np.float32], view: TrainView, importance: NDArray[np.float32] | None = None
+    ) -> tuple[LinearHead, dict[str, Any]]:
+        """The head on some columns, and what is said of how it was fitted."""
+        y, classes = view.examples.labels, len(view.classes)
         if self.head == "ridge":
-            return linear.ridge(X, y, classes, importance).as_logits(y)
-        return linear.logistic(X, y, classes, self.C or 1.0, importance)
+            fitted = linear.ridge(X, y, classes, importance)
+            head = fitted.as_logits(y)
+        else:
+            head = linear.logistic(X, y, classes, self.C or 1.0, importance)
+        if not self.shift:
+            return head, {}
+        left_out = fitted.left_out_logits(y) if self.head == "ridge" else self._left_out(X, view, importance)
+        tau, moved = choose_shift(left_out, y, np.bincount(y, minlength=classes) / len(y), view.metric)
+        return LinearHead(head.weight, head.bias + moved), {"training": {"shift": tau}}
+
+    def _left_out(
+        self, X: NDArray[np.float32], view: TrainView, importance: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """(N, C) logits of the logistic head, each from a fit without the example's fold."""
+        y, classes = view.examples.labels, len(view.classes)
+        out = np.empty((len(y), classes), dtype=np.float32)
+        for seed in range(FOLDS):
+            kept, held = view.fold_index(seed)
+            out[held] = linear.logistic(X[kept], y[kept], classes, self.C or 1.0, importance).logits(X[held])
+        return out
 
 
 def _outputs(card: SourceCard, layers: Layers) -> tuple[str, ...]:

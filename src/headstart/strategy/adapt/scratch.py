@@ -11,6 +11,7 @@ from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source.card import Preprocessing, Source, SourceCard, Tokens
 from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Needs, Side
+from headstart.strategy.objective import Objective
 from headstart.target.view import TrainView
 
 
@@ -98,7 +99,7 @@ class Scratch:
             plan=Plan(self.epochs, self.rate, seed=seed),
             trainable=Trainable(),
             augmentation=Augmentation(crop=self.crop, flip=self.flip, colour=0.2),
-            smoothing=0.1,
+            objective=Objective(),
             batch=self.batch,
             stop_early=False,
             drop=self.drop,

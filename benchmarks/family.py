@@ -1,0 +1,134 @@
+"""The plain probe beside fine-tuned routes, where a network's last layers should matter: textures and sketches.
+
+    python -m benchmarks family --set repeats=2 --results FOLDER     # more of it, kept elsewhere
+
+Every route has one setting, and is trained five times a repeat, each time with another seed and without another fifth,
+which it predicts: so every example counts. Gains over the probe are on the same examples; their intervals are those of
+the verdict (stratified paired bootstrap, over examples and repeats). In the second part each second class has a fifth
+of its training examples, and the metric is balanced accuracy.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import DATA, target
+
+Routes = dict[str, tuple[str, dict[str, Any]]]
+
+SETS = {"textures": "textures", "sketch": "pacs/sketch"}
+SOURCE = "efficientnet_lite0"
+RARE = 0.2  # of the training examples of each second class are left in the second part
+TAIL = {"last": 1, "epochs": 10}
+ROUTES: Routes = {
+    "probe": ("probe", {}),
+    "finetune": ("finetune", TAIL),
+    "last two stages": ("finetune", TAIL | {"last": 2}),
+    "norm": ("finetune", TAIL | {"trained": "norm", "trunk": 1.0}),
+    "wise": ("finetune", TAIL | {"average": "wise"}),
+    "swa": ("finetune", TAIL | {"average": "swa"}),
+    "mixup": ("finetune", TAIL | {"mix": "mixup"}),
+    "l2sp": ("finetune", TAIL | {"penalty": "l2sp"}),
+    "cotuning": ("finetune", TAIL | {"penalty": "cotuning"}),
+}
+SKEWED: Routes = {
+    "probe": ("probe", {}),
+    "probe, shifted": ("probe", {"shift": True}),
+    "finetune": ("finetune", TAIL),
+    "adjusted": ("finetune", TAIL | {"loss": "adjusted"}),
+    "class-balanced": ("finetune", TAIL | {"loss": "class-balanced"}),
+    "balanced": ("finetune", TAIL | {"balanced": True}),
+}
+
+
+def main(repeats: int = 1) -> dict[str, Any]:
+    """Every set with every route.
+
+    Args:
+        repeats: of the five folds, each with other folds.
+    """
+    if missing := [str(DATA / place) for place in SETS.values() if not (DATA / place).is_dir()]:
+        return {"skipped": f"no {', '.join(missing)}"}
+    measured: dict[str, Any] = {"source": SOURCE, "repeats": repeats}
+    parts = {"even": (ROUTES, "accuracy"), "skewed": (SKEWED, "balanced_accuracy")}
+    with tempfile.TemporaryDirectory() as store:
+        for part, (routes, metric) in parts.items():
+            measured[part] = {name: _measured(name, routes, metric, repeats, Path(store)) for name in SETS}
+    measured["targets"] = [_beaten(f"{name}, {part}", measured[part][name]) for part in parts for name in SETS]
+    return measured
+
+
+def _measured(name: str, routes: Routes, metric: str, repeats: int, store: Path) -> dict[str, Any]:
+    """Scores, CPU seconds of a training, and gains over the probe with their intervals, of every route."""
+    from headstart.judge.intervals import mean_score, paired_interval
+    from headstart.target import load_target
+
+    view = replace(load_target(str(DATA / SETS[name])).everything, metric=metric)
+    labels = view.examples.labels
+    out: dict[str, Any] = {}
+    probe: Any = None
+    for route, (kind, parameters) in routes.items():
+        right, spent = _trained(kind, parameters, view, repeats, store)
+        scores = [round(mean_score(row[None], labels, metric), 4) for row in right]
+        out[route] = {"score": round(mean(scores), 4), "scores": scores, "fit_cpu_seconds": round(spent, 2)}
+        said = f"{100 * mean(scores):.1f} %"
+        if route == "probe":
+            probe = right
+        else:
+            out[route]["gain"] = [round(value, 4) for value in paired_interval(right, probe, labels, metric)]
+            said += f", {_words(out[route]['gain'])}"
+        print(f"   {name}, {metric}, {route}: {said} in {spent:.1f} s", file=sys.stderr, flush=True)
+    return out
+
+
+def _trained(kind: str, parameters: dict[str, Any], view: Any, repeats: int, store: Path) -> tuple[Any, float]:
+    """Which examples were predicted right by a network that had not seen them (repeats, N), and mean CPU seconds."""
+    from headstart.budget import Budget
+    from headstart.source import find
+    from headstart.strategy import Bench, make
+
+    source, strategy = find(SOURCE), make(kind, parameters)
+    right = np.zeros((repeats, len(view)), dtype=bool)
+    spent = []
+    for seed in range(5 * repeats):
+        rows, held = view.fold_index(seed)
+        if view.metric == "balanced_accuracy":
+            rows = rows[_skewed(view.examples.labels[rows], seed)]
+        bench, began = Bench(store=store), time.process_time()
+        predictor = strategy(source, view.take(rows), budget=Budget(), seed=seed, bench=bench)
+        spent.append(time.process_time() - began)
+        asked = view.examples.take(held)
+        vectors = bench.features(predictor.body, asked.inputs, source.card.short)
+        right[seed // 5, held] = predictor.log_probabilities(vectors).argmax(axis=1) == asked.labels
+    return right, mean(spent)
+
+
+def _words(gain: list[float]) -> str:
+    estimate, low, high = (100 * value for value in gain)
+    return f"{estimate:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _skewed(labels: Any, seed: int) -> Any:
+    """Rows in which each second class has a fifth of its examples, three at least."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for c in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == c))
+        rows.append(members[: max(3, round(RARE * len(members)))] if c % 2 else members)
+    return np.sort(np.concatenate(rows))
+
+
+def _beaten(name: str, routes: dict[str, dict[str, Any]]) -> dict[str, object]:
+    """Whether the best route is above the probe by more than its interval."""
+    gains = {route: found["gain"] for route, found in routes.items() if "gain" in found}
+    best = max(gains, key=lambda route: gains[route][0])
+    what = f"{name}: one of {len(gains)} fine-tuned routes beats the plain probe by more than its interval"
+    return target(what, gains[best][1] > 0, f"{best} {_words(gains[best])}")
