@@ -129,7 +129,7 @@ class CutTexts(Texts):
 
     def __init__(self, texts: Texts, values: Sequence[NDArray[np.float16]]) -> None:
         self.labels, self.rows, self.longest = texts.labels, texts.rows, texts.longest
-        self.drop, self.batch, self.device = 0.0, texts.batch, texts.device
+        self.drop, self.batch, self.device, self.even = 0.0, texts.batch, texts.device, texts.even
         self.values = values
 
     def _inputs(self, rows: NDArray[np.int64], rng: np.random.Generator | None = None) -> torch.Tensor:
