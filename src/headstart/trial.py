@@ -26,6 +26,7 @@ from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
 _ARRAYS = ("log_probabilities", "labels", "spare_right", "spare_labels")
+CUT_SHORT = "training was cut short by the budget"
 SPARE = 2_000  # left-out examples that validate a trial of the label curve, at most
 
 Phase = Literal["search", "candidate", "final", "label curve", "ship"]
@@ -261,4 +262,4 @@ def _note(predictor: Predictor) -> str:
     if training.get("stopped_by") != "budget":
         return ""
     after = f"{training['steps']} steps" if "steps" in training else f"{training['epochs']} epochs"
-    return f"training was cut short by the budget after {after}"
+    return f"{CUT_SHORT} after {after}"

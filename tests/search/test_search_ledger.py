@@ -10,8 +10,8 @@ import pytest
 from headstart import files
 from headstart.errors import RunError
 from headstart.search import Ledger
-from headstart.search.assemble import _leaderboard
-from headstart.trial import Result, Spec
+from headstart.search.assemble import _leaderboard, stunted
+from headstart.trial import CUT_SHORT, Result, Spec
 
 pytestmark = pytest.mark.fast
 
@@ -123,3 +123,19 @@ def test_a_finalist_s_row_is_about_the_setting_that_was_judged(tmp_path):
     (row,) = _leaderboard(ledger, "accuracy", [])
     assert row.parameters == {"C": 2.0}
     assert row.trials == 2
+
+
+def test_a_baseline_that_was_never_trained_to_its_end_is_named():
+    def tried(strategy, source, phase, seed, note="", side="baseline"):
+        return Result(Spec("test", phase, source, strategy, {}, seed), side, "ok", note=note)
+
+    short = f"{CUT_SHORT} after 3 epochs"
+    cnn = [tried("scratch", "scratch:small_cnn", "search", seed, short) for seed in range(2)]
+    others = [
+        tried("classical", "scratch", "search", 0),
+        tried("finetune", "bundled:efficientnet_lite0", "search", 0, short, "transfer"),
+    ]
+    assert stunted([*cnn, *others]) == ["small_cnn"]
+    # A final trial is never cut short, and its setting is what transfer is compared with.
+    assert stunted([*cnn, *others, tried("scratch", "scratch:small_cnn", "final", 0)]) == []
+    assert stunted([]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
@@ -34,7 +35,7 @@ from headstart.judge.intervals import mean_score, score_interval
 from headstart.predictor.calibration import apply_temperature, fit_temperature
 from headstart.search.ledger import Ledger
 from headstart.search.rank import kendall
-from headstart.trial import Result, decode
+from headstart.trial import CUT_SHORT, Result, decode
 
 Probabilities = NDArray[np.float64]
 
@@ -502,6 +503,15 @@ def _top(logs: NDArray[np.float32], labels: NDArray[np.int64]) -> TopK | None:
     return TopK(k=metrics.TOP, score=score, low=low, high=high)
 
 
+def stunted(results: Sequence[Result]) -> list[str]:
+    """Baselines that were never trained to their end, so that the search knows them worse than they are."""
+    short: dict[str, list[bool]] = {}
+    for result in results:
+        if result.side == "baseline" and result.status == "ok" and result.spec.phase in ("search", "final"):
+            short.setdefault(result.spec.words(), []).append(result.note.startswith(CUT_SHORT))
+    return [name for name, each in short.items() if all(each)]
+
+
 def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any], shots: Shots | None) -> list[str]:
     found = [*start["hygiene"].get("warnings", []), *start.get("warnings", [])]
     if limit := ledger.first("limit"):
@@ -509,6 +519,11 @@ def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any], sho
     if shots is not None and len(shots.draws) < len(start["episodes"]):
         done, planned = len(shots.draws), len(start["episodes"])
         found.append(f"Only {done} of {planned} draws were judged: there was no time for more, or trials failed.")
+    if names := stunted(list(ledger.results.values())):
+        found.append(
+            f"{' and '.join(names)} had no time to train to the end in the search: with a longer --budget the best "
+            "baseline may be better, and the gain smaller."
+        )
     if totals["partial"]:
         found.append(f"The run is partial: {totals['why'] or 'it did not end'}. Run the same command again to go on.")
     return found
