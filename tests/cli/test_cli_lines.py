@@ -17,8 +17,8 @@ CLASSICAL = Spec("test", "search", "scratch", "classical", {})
 FINETUNE = Spec("test", "search", "bundled:efficientnet_lite0", "finetune", {})
 
 
-def result(spec, phase="final", seed=0, *, status="ok", wall=0.25, episode="test", error="", memory=500.0):
-    labels = 30 if phase == "label curve" else None
+def result(spec, phase="final", seed=0, *, status="ok", wall=0.25, episode="test", error="", memory=500.0, labels=30):
+    labels = labels if phase == "label curve" else None
     spec = Spec(episode, phase, spec.source, spec.strategy, spec.parameters, seed, labels)
     side = "baseline" if spec.source == "scratch" else "transfer"
     return Result(spec, side, status, wall=wall, memory_mb=memory, error=error)
@@ -39,12 +39,18 @@ def test_finals_of_routes_that_train_no_network_make_a_line_each(shown):
             listener.ended(result(CLASSICAL, seed=seed, wall=0.1, memory=400.0 + seed), None, 60.0)
             listener.ended(result(PROBE, seed=seed), None, 60.0)
         assert listener.lines() == []
-        listener.ended(result(PROBE, "label curve"), None, 60.0)
-    assert listener.lines() == [
+        for seed in range(2):
+            for labels in (30, 60):
+                listener.ended(result(PROBE, "label curve", seed, labels=labels), None, 60.0)
+                listener.ended(result(FINETUNE, "label curve", seed, labels=labels), None, 60.0)
+    assert [line for line in listener.lines() if "finetune" not in line] == [
         "baseline classical seeds 1 to 5 predicted the test 0.5 s 404 MiB",
         "transfer probe on efficientnet_lite0 seeds 1 to 5 predicted the test 1.2 s 500 MiB",
-        "transfer probe on efficientnet_lite0 seed 1 with 30 labels 0.2 s 500 MiB 60 s left",
+        "transfer probe on efficientnet_lite0 seeds 1 to 2: 30, 60 labels 1.0 s 500 MiB",
     ]
+    assert (
+        listener.lines()[2] == "transfer finetune on efficientnet_lite0 seed 1 with 30 labels 0.2 s 500 MiB 60 s left"
+    )
 
 
 def test_finals_of_routes_that_train_a_network_make_a_line_a_seed(shown):

@@ -63,8 +63,8 @@ def run_listener(console: Console) -> Any:
 
         def __init__(self, console: Console) -> None:
             super().__init__(console)
-            # Results still to be said, by episode and setting: those of one setting differ by their seed alone.
-            self.finals: dict[tuple[str, str], list[Any]] = {}
+            # Results still to be said, by phase, episode and setting: those of one setting hardly differ.
+            self.held: dict[tuple[str, str, str], list[Any]] = {}
 
         def __exit__(self, *_: object) -> None:
             self.flush()
@@ -87,26 +87,27 @@ def run_listener(console: Console) -> Any:
             self.live(self.words)
 
         def ended(self, result: Any, score: tuple[float, float, float] | None, left: float) -> None:
-            if result.spec.phase == "final" and result.status == "ok" and not _trains(result.spec):
-                episode = "" if result.spec.place().startswith("draw") else result.spec.episode
-                self.finals.setdefault((episode, result.spec.setting), []).append(result)
-                return
-            if result.spec.phase != "final":
+            phase = result.spec.phase
+            if any(held != phase for held, _, _ in self.held):
                 self.flush()
+            if phase in ("final", "label curve") and result.status == "ok" and not _trains(result.spec):
+                episode = "" if result.spec.place().startswith("draw") else result.spec.episode
+                self.held.setdefault((phase, episode, result.spec.setting), []).append(result)
+                return
             name = f"{result.spec.words()}{_details(result.spec)}"
             if result.status == "failed":
                 self.say(f"  failed    {name}: {result.error}")
                 return
             if score is not None:
                 shown = f"{100 * score[0]:5.1f} % ({100 * score[1]:.1f} to {100 * score[2]:.1f})"
-            elif result.spec.phase == "label curve":
+            elif phase == "label curve":
                 shown = f"with {result.spec.labels} labels"
             else:
                 shown = {
                     "candidate": "predicted the target",
                     "final": "predicted the sealed test",
                     "ship": "trained for shipping",
-                }[result.spec.phase]
+                }[phase]
             budget = "" if left == float("inf") else f"  {format_seconds(max(0.0, left)):>11} left"
             self.row(name, f"{result.spec.place()}  {shown}", [result], budget)
 
@@ -117,12 +118,13 @@ def run_listener(console: Console) -> Any:
             self.say(f"  {side:<9} {name:<54} {what:<33} {format_seconds(wall):>7}  {peak:8.0f} MiB{budget}")
 
         def flush(self) -> None:
-            """Say the final trials of routes that train no network, which hardly differ: a line for all seeds."""
-            for results in self.finals.values():
+            """Say the final trials of routes that train no network, and their label curve: a line for each."""
+            for results in self.held.values():
                 spec = results[0].spec
-                what = f"{_seeds(results)} predicted the test"
+                labels = ", ".join(map(str, sorted({r.spec.labels for r in results if r.spec.labels is not None})))
+                what = f"{_seeds(results)}: {labels} labels" if labels else f"{_seeds(results)} predicted the test"
                 self.row(f"{spec.words()}{_details(spec)}", what, results)
-            self.finals.clear()
+            self.held.clear()
 
         def interrupted(self) -> None:
             self.clear()
@@ -140,7 +142,7 @@ def run_listener(console: Console) -> Any:
 def _seeds(results: list[Any]) -> str:
     """`seed 1`, `draws 1 to 5`, or, where a resumed run goes on, whichever they are."""
     kind = results[0].spec.place().split()[0]
-    numbers = sorted(r.spec.seed + 1 for r in results)
+    numbers = sorted({r.spec.seed + 1 for r in results})
     if len(numbers) == 1:
         return f"{kind} {numbers[0]}"
     if numbers == list(range(numbers[0], numbers[-1] + 1)):
