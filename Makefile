@@ -18,7 +18,7 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY)  ## build .venv from requirements.lock
 
-demo: $(READY)  ## the main job on embedded data: transfer that helps, and transfer that hurts
+demo: $(READY)  ## the main job on embedded data: where transfer helps, and where it does not
 	$(BIN)/headstart demo
 
 test: $(READY)  ## the fast lane, under two minutes, no network

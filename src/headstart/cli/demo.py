@@ -19,7 +19,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the two runs go.")] = Path("runs/demo"),
     budget: Annotated[str, typer.Option(help="Wall time for each of the two.")] = "1m",
 ) -> None:
-    """The main job on embedded data: pictograms, where transfer helps, and digits, where it hurts."""
+    """The main job on embedded data: pictograms, where transfer helps, and digits, where it does not."""
     from headstart.budget import Budget, parse_seconds
     from headstart.profile import process_seconds
 
