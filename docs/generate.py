@@ -525,7 +525,7 @@ def _route_tables(runs: dict[str, Any]) -> str:
 
 
 def _route(route: dict[str, Any]) -> str:
-    short = route["source"].partition(":")[2]
+    short = "+".join(name.partition(":")[2] for name in route["source"].split("+"))
     return " on ".join(filter(None, (route["strategy"], short)))
 
 
