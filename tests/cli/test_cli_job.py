@@ -56,9 +56,10 @@ def test_fit_predict_and_report(fitted, headstart, photos, tmp_path):
         assert (folder / name).exists()
     assert "  target    120 images · 2 classes · 60 train / 60 test (given split)" in said.err
     assert "  sources   detail, scratch" in said.err
-    # The five final trials of a route that trains no network make one line.
-    assert len(re.findall(r"^  (?:baseline|transfer)  ", said.err, re.M)) == 4 + 2 + 18
+    # The five final trials of a route that trains no network make one line, and so does its label curve.
+    assert len(re.findall(r"^  (?:baseline|transfer)  ", said.err, re.M)) == 4 + 2 + 2
     assert len(re.findall(r"^  (?:baseline|transfer)  .* seeds 1 to 5 predicted the test ", said.err, re.M)) == 2
+    assert len(re.findall(r"^  (?:baseline|transfer)  .* seeds 1 to 3: 8, 15, 30 labels ", said.err, re.M)) == 2
     assert re.search(r"^  side      route .* validation score .* time  process peak$", said.err, re.M)
     assert "verdict" not in said.err
     command = open_run(folder).evidence.command

@@ -107,6 +107,7 @@ def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(genera
     line = {"what": "that it is fast", "met": False, "found": "2.00"}
     about = json.loads((generate.RESULTS / "speed.json").read_text(encoding="utf-8"))
     seconds = {"target_read": 2.0, "first_trained": 6.25, "shipped_model": None, "process": 121.0}
+    phases = {"prepare": 31.0, "forward": 12.0, "train": 55.0}
     pair = {
         "seed": 0,
         "fastai": {
@@ -116,7 +117,7 @@ def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(genera
             "process_seconds": 95.0,
             "test_images": 100,
         },
-        "headstart": {"empty": {"accuracy": 0.95, "seconds": seconds}},
+        "headstart": {"empty": {"accuracy": 0.95, "seconds": seconds, "phases": phases}},
         "to_the_better": {"empty": {"fastai_seconds": "never"}},
     }
     one = {"peak_mb": 1_200.0, "result_mb": 49.0, "seconds": {"work": 40.0}}
@@ -131,6 +132,7 @@ def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(genera
     page = generate.measured_page()
     assert "| 0 | empty | 95.0 % | 90.0 % | 6.2 s | never | 121.0 s | never | 95 s |" in page
     assert "fastai, seed 0: 90.0 % at 90 s." in page
+    assert "31 s went into preparing networks, 12 s into forward passes, and 55 s into training" in page
     assert "A first pass over 10,000 generated pictures (target read, features of all) took 40.0 s." in page
     assert "| 10,000 | 1,300 MiB | 1,200 MiB | 49 MiB |" in page
     assert page.count("| that it is fast | 2.00 | **no** |") == 2
