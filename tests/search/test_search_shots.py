@@ -139,15 +139,15 @@ def test_a_draw_whose_trial_failed_is_left_out(shoot, tmp_path, monkeypatch):
         return inner(self, source, view, seed=seed, **how)
 
     finals = set()
-    from headstart.search.run import _Runner
+    from headstart.search.run import Runner
 
-    began = _Runner._execute
+    began = Runner._execute
 
     def execute(self, spec, *rest):
         finals.update([spec.key] if spec.phase == "final" and spec.seed == 0 else [])
         return began(self, spec, *rest)
 
-    monkeypatch.setattr(_Runner, "_execute", execute)
+    monkeypatch.setattr(Runner, "_execute", execute)
     monkeypatch.setattr(STRATEGIES["probe"], "__call__", failing)
     found = shoot(positive(), trials=4).evidence
     assert [d.number for d in found.shots.draws] == [2, 3, 4, 5, 6]

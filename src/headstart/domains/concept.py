@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.domains.weights import effective
+
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Verdict = Literal["shown", "not shown", "cannot be told"]
@@ -85,8 +87,8 @@ def concept_shift(
         gap = observed - explained
         low, high = np.quantile(gap[1:], [0.025, 0.975])
         gaps[name] = (float(gap[0]), float(low), float(high))
-    effective = float(weights.sum() ** 2 / max(float((weights**2).sum()), 1e-300))
+    left = effective(weights)
     verdict: Verdict = "shown" if all(high < 0 for _, _, high in gaps.values()) else "not shown"
-    if effective < FEWEST or overlap < OVERLAP:
+    if left < FEWEST or overlap < OVERLAP:
         verdict = "cannot be told"
-    return Concept(verdict, float(observed[0]), float(by_inputs[0]), float(by_labels[0]), gaps, effective, overlap, m)
+    return Concept(verdict, float(observed[0]), float(by_inputs[0]), float(by_labels[0]), gaps, left, overlap, m)

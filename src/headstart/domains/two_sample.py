@@ -116,6 +116,12 @@ def _aucs(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
     return areas
 
 
+def auc(negative: Floats, positive: Floats) -> float:
+    """The probability that a positive stands above a negative; ties count half."""
+    scores = np.concatenate([negative, positive])[:, None]
+    return float(_aucs(scores, np.arange(len(scores))[:, None] >= len(negative))[0])
+
+
 def auc_interval(negative: Floats, positive: Floats, confidence: float = 0.95) -> tuple[float, float]:
     """DeLong's interval for the probability that a positive stands above a negative, on the logit scale.
 

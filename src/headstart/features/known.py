@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.source import NamingSource
+from headstart.source import NamingSource, Source
 from headstart.source.card import Classifier
 from headstart.store import Store
 
@@ -36,8 +36,17 @@ def known_classes(source: NamingSource, store: Path | None = None) -> Classifier
     return Classifier(names, np.ascontiguousarray(rows[:, :-1]), rows[:, -1].copy())
 
 
-def probabilities(X: NDArray[np.float32], known: Classifier) -> NDArray[np.float32]:
-    """Of the K classes that a source knows: pooled features (N, D) to (N, K), rows that sum to 1."""
+def probabilities(source: Source, X: NDArray[np.float32], store: Path | None = None) -> NDArray[np.float32] | None:
+    """Of the K classes that a source knows: pooled features (N, D) to (N, K), rows that sum to 1; None: it knows none.
+
+    Args:
+        source: whose features they are.
+        X: (N, D) float32.
+        store: folder of the feature store; None: the user's cache.
+    """
+    if not isinstance(source, NamingSource) or not source.card.known:
+        return None
+    known = known_classes(source, store)
     logits = X @ known.weight.T + known.bias
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)

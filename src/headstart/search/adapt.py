@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from headstart import files, machine, profile
+from headstart import files, profile
 from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.domains.align import directions
@@ -23,17 +23,16 @@ from headstart.domains.validate import Agreement, Seen, agreement, guarded
 from headstart.domains.weights import discriminator
 from headstart.errors import OptionError, Problem, RunError, TargetError, unknown
 from headstart.judge.evidence import Evidence
-from headstart.search.assemble import assemble, finalists, judged
-from headstart.search.ledger import Ledger
+from headstart.search.assemble import finalists
 from headstart.search.listener import Listener
 from headstart.search.options import Options
 from headstart.search.plan import Setting, settings
 from headstart.search.precision import settled
-from headstart.search.run import EVIDENCE, MODEL, _prepared, _Runner
+from headstart.search.run import MODEL, Runner
 from headstart.strategy import Pinned
 from headstart.strategy.adapt.source_only import SourceOnly
 from headstart.target.assemble import IMBALANCED
-from headstart.target.domain import Domain
+from headstart.target.domain import FEWEST, Domain, shared
 from headstart.target.hygiene import Hygiene
 from headstart.target.seal import Seal
 from headstart.target.target import Episode, Target
@@ -42,7 +41,6 @@ from headstart.trial import Result
 
 ADAPTATION = "adaptation.json"
 EPISODE = "target"
-FEWEST = 20
 WIDTH = 128
 """Validators look at so many principal components of both domains at most."""
 RESERVE = 0.3
@@ -174,9 +172,8 @@ def as_target(source: Domain, target: Domain) -> tuple[Target, bool]:
         said.append(
             f"{strangers} target examples are of classes that {source.name} lacks: every route is wrong on them."
         )
-    shared = len(set(source.inputs.digests()) & set(target.inputs.digests()))
-    if shared:
-        said.append(f"{shared} examples stand in both domains: the test is too easy by as many.")
+    if common := shared(source, target):
+        said.append(f"{common} examples stand in both domains: the test is too easy by as many.")
     said.append("Validation scores are on held-out source examples: they chose nothing, the validators did.")
     if sealed:
         said.append("The sealed target examples are those that were adapted to, without their labels.")
@@ -201,7 +198,7 @@ def as_target(source: Domain, target: Domain) -> tuple[Target, bool]:
     return Target(name, source.modality, classes, metric, "given", (episode,), view, hygiene), sealed
 
 
-class _Adapter(_Runner):
+class _Adapter(Runner):
     def __init__(
         self,
         made: Target,
@@ -216,26 +213,14 @@ class _Adapter(_Runner):
         self.sealed, self.domains = sealed, (source, target)
 
     def adapt(self) -> Adapted:
-        with _prepared(self.folder), machine.Meter() as meter:
-            self.ledger = Ledger(self.folder)
-            self._begin()
-            ended = self.ledger.all("end")
-            self.before = ended[-1]["wall"] if ended else self.ledger.seconds()
+        with self._opened() as meter:
             episode = self.target.episodes[0]
             choice = self._choose(episode, self._candidates(episode))
             self._finalists(episode, choice)
             files.write_json(self.folder / ADAPTATION, choice.to_json())
             evidence = None
             if self.sealed:
-                self.listener.judging()
-                self._open([episode])
-                verdict = judged(self.ledger)
-                self._end(meter)
-                evidence = assemble(self.ledger, verdict)
-                text = evidence.to_text()
-                files.write_text(self.folder / EVIDENCE, text)
-                with profile.phase("save"):
-                    self._ship(evidence, text, verdict)
+                evidence, _ = self._judge([episode], meter)
             else:
                 self._ship_unproven(choice)
             return Adapted(choice, evidence, self.folder)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from headstart import source as sources
 from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.features import Tally, body_of, extract
-from headstart.features.known import known_classes, probabilities
+from headstart.features.known import probabilities
 from headstart.features.precision import F32, Precision
 from headstart.score import SCORES, Score
-from headstart.source import NamingSource, Source
+from headstart.source import Source
 from headstart.strategy.adapt.probe import Probe
 from headstart.target.split import stratified_sample
 from headstart.target.target import Target
@@ -168,8 +168,9 @@ def rank(
 
         body = body_of(source, device)
         features[name] = extract(body, examples.inputs, store=store, tally=tallies[name], progress=tell)
-        if isinstance(source, NamingSource) and source.card.known:
-            theirs[name] = probabilities(features[name], known_classes(source, store))
+        own = probabilities(source, features[name], store)
+        if own is not None:
+            theirs[name] = own
 
     narrowest = min(X.shape[1] for X in features.values())
     if why := SCORES[by].lacking(len(y), narrowest, classifier=len(theirs) == len(found)):
@@ -262,9 +263,7 @@ def scored(
     for name in names:
         source = sources.find(name)
         X = extract(body_of(source, device, precision=(precisions or {}).get(name, F32)), examples.inputs)
-        own = None
-        if isinstance(source, NamingSource) and source.card.known:
-            own = probabilities(X, known_classes(source))
+        own = probabilities(source, X)
         usable = [
             each for each in SCORES.values() if each.closed and not each.lacking(*X.shape, classifier=own is not None)
         ]

@@ -90,19 +90,19 @@ def run(target: Target, folder: Path, options: Options, listener: Listener | Non
         RunError: the folder holds another run, is in use, or cannot be written.
         KeyboardInterrupt: interrupted before there was anything to compare, or twice.
     """
-    try:
-        return _Runner(target, folder, options, listener or Listener()).run()
-    except OSError as error:
-        raise RunError(
-            Problem(
-                f"{folder} cannot be written: {error.strerror or error}",
-                "room for the model and the report; everything up to the last finished trial is safe in the ledger",
-                "make room and run the same command again: it resumes",
-            )
-        ) from error
+    return Runner(target, folder, options, listener or Listener()).run()
 
 
-class _Runner:
+class Runner:
+    """One run in one folder: the loop, the seals, the model.
+
+    Args:
+        target: what to learn.
+        folder: the run's directory.
+        options: what may be done.
+        listener: hears what happens.
+    """
+
     def __init__(self, target: Target, folder: Path, options: Options, listener: Listener) -> None:
         self.target, self.folder, self.options, self.listener = target, folder, options, listener
         self.wordless = target.everything.wordless()
@@ -111,11 +111,8 @@ class _Runner:
         self.cpu = time.process_time()
 
     def run(self) -> Run:
-        with _prepared(self.folder), machine.Meter() as meter:
-            self.ledger = Ledger(self.folder)
-            self._begin()
-            ended = self.ledger.all("end")
-            self.before = ended[-1]["wall"] if ended else self.ledger.seconds()
+        """From the first trial, or where the ledger ends, to the model; see :func:`run`."""
+        with self._opened() as meter:
             episodes = self._limited()
             try:
                 self._search(episodes)
@@ -124,17 +121,41 @@ class _Runner:
                 self.partial = "it was interrupted"
                 self.listener.interrupted()
                 self._least(episodes)
-            self.listener.judging()
-            with profile.phase("judge"):
-                self._open(episodes)
-                verdict = judged(self.ledger)  # raises before anything is written if there is nothing to compare
-                self._end(meter)
-                evidence = assemble(self.ledger, verdict)
-                text = evidence.to_text()
-                files.write_text(self.folder / EVIDENCE, text)
-            with profile.phase("save"):
-                self._ship(evidence, text, verdict)
+            evidence, verdict = self._judge(episodes, meter)
             return Run(evidence, self.folder, verdict, tuple(episodes))
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[machine.Meter]:
+        """The folder, held by this process, with the ledger of this run in it."""
+        try:
+            with _prepared(self.folder), machine.Meter() as meter:
+                self.ledger = Ledger(self.folder)
+                self._begin()
+                ended = self.ledger.all("end")
+                self.before = ended[-1]["wall"] if ended else self.ledger.seconds()
+                yield meter
+        except OSError as error:
+            raise RunError(
+                Problem(
+                    f"{self.folder} cannot be written: {error.strerror or error}",
+                    "room for the model and the report; everything up to the last finished trial is safe in the ledger",
+                    "make room and run the same command again: it resumes",
+                )
+            ) from error
+
+    def _judge(self, episodes: Sequence[Episode], meter: machine.Meter) -> tuple[Evidence, Judged]:
+        """Open the seals, say what came of it, and keep the model."""
+        self.listener.judging()
+        with profile.phase("judge"):
+            self._open(episodes)
+            verdict = judged(self.ledger)  # raises before anything is written if there is nothing to compare
+            self._end(meter)
+            evidence = assemble(self.ledger, verdict)
+            text = evidence.to_text()
+            files.write_text(self.folder / EVIDENCE, text)
+        with profile.phase("save"):
+            self._ship(evidence, text, verdict)
+        return evidence, verdict
 
     # -- the ledger's first lines -------------------------------------------------------------------------------
 

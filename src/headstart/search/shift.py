@@ -18,6 +18,7 @@ from headstart.domains.concept import Concept, concept_shift
 from headstart.domains.two_sample import (
     PERMUTATIONS,
     Told,
+    auc,
     auc_interval,
     classifier_test,
     features_moved,
@@ -29,15 +30,12 @@ from headstart.errors import Problem, TargetError
 from headstart.features import body_of, extract
 from headstart.predictor import LinearHead
 from headstart.score.ridge import solve
-from headstart.target.domain import Domain
+from headstart.target.domain import FEWEST, Domain, shared
 
 MOST = 600
 """Examples of each domain that are tested; features are computed for these alone."""
 LEVEL = 0.05
 EXTREME = 12
-FEWEST = 20
-"""With fewer examples of a domain there is nothing to test."""
-
 Progress = Callable[[str, int, int], None]
 Places = tuple[tuple[float, float], ...]
 
@@ -219,7 +217,7 @@ def shift(
     _refuse(source, target)
     name = features or sources.bundled_names(source.modality)[0]
     rng = np.random.default_rng(seed)
-    shared = len(set(source.inputs.digests()) & set(target.inputs.digests()))
+    common = shared(source, target)
     chosen = [np.sort(rng.permutation(len(part))[:MOST]) for part in (source, target)]
     A, B = (part.take(rows) for part, rows in zip((source, target), chosen, strict=True))
     found = sources.find(name)
@@ -249,8 +247,8 @@ def shift(
         setting=setting,
         setting_words=words,
         **tests,
-        shared=shared,
-        moved=tuple(sentences(inputs, labels, concept, shared, target.labelled > 0)),
+        shared=common,
+        moved=tuple(sentences(inputs, labels, concept, common, target.labelled > 0)),
         extremes=_extremes(source, target, chosen, told),
         plane=_plane(X, Z, told),
         seconds=round(time.perf_counter() - began, 3),
@@ -335,13 +333,11 @@ def _per_class(
     rows = []
     for c, name in enumerate(classes):
         mine, theirs = told.source[model.rows[model.y == c]], told.target[of_target == c]
-        auc = None
-        if min(len(mine), len(theirs)) >= 5:
-            middle = float((theirs[:, None] > mine[None]).mean() + (theirs[:, None] == mine[None]).mean() / 2)
-            auc = (middle, *auc_interval(mine, theirs))
+        enough = min(len(mine), len(theirs)) >= 5
+        area = (auc(mine, theirs), *auc_interval(mine, theirs)) if enough else None
         by = {k: tuple(float(v[c]) for v in (s.estimate, s.low, s.high)) for k, s in estimates.items()}
         share = float((truth[known] == c).mean()) if known.any() else None
-        rows.append(ClassShift(name, float(model.shares[c]), share, by["bbse"], by["mlls"], auc))  # type: ignore[arg-type]
+        rows.append(ClassShift(name, float(model.shares[c]), share, by["bbse"], by["mlls"], area))  # type: ignore[arg-type]
     return tuple(rows)
 
 

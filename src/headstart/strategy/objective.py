@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from headstart.errors import TrialError
-from headstart.features import body_of
 from headstart.features.known import known_classes, probabilities
 from headstart.source.card import NamingSource, Source, SourceCard
 from headstart.strategy.contract import Bench
@@ -145,9 +144,9 @@ class Objective:
             return penalty.BSS(seen[0])
         if self.penalty == "delta":
             return penalty.Delta(module, layers, seen, task, islice(batches.evaluation(), WEIGHED))
-        assert isinstance(source, NamingSource)
-        X = bench.features(body_of(source, bench.device), examples.inputs, source.card.short)
-        P = probabilities(X, known_classes(source, bench.store))
+        # In the precision in which the store has them already.
+        P = probabilities(source, bench.features(bench.body(source), examples.inputs, source.card.short), bench.store)
+        assert P is not None  # it was refused otherwise
         return penalty.CoTuning(seen[0], module.known, penalty.relationship(P, examples.labels, classes))
 
 

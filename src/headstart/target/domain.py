@@ -20,6 +20,9 @@ from headstart.target.raw import Columns, Raw
 from headstart.target.readers import READERS
 from headstart.target.table import TABLES, read_table
 
+FEWEST = 20
+"""With fewer examples of a domain there is nothing to test, or to adapt to."""
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -64,6 +67,11 @@ class Domain:
         """The examples at `index`, in that order."""
         rows = np.asarray(index, dtype=np.int64)
         return Domain(self.name, self.inputs.take(rows), tuple(self.labels[int(i)] for i in rows), self.unreadable)
+
+
+def shared(one: Domain, other: Domain) -> int:
+    """How many examples stand in both, byte for byte."""
+    return len(set(one.inputs.digests()) & set(other.inputs.digests()))
 
 
 def load_domain(
