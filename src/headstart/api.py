@@ -29,10 +29,11 @@ from headstart.search import shift as moved
 from headstart.search import suggest as suggesting
 from headstart.search.adapt import Adapted, AdaptOptions
 from headstart.search.adapt import adapt as run_adaptation
-from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
+from headstart.search.run import EVIDENCE, refuse_foreign
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
 from headstart.source import find as find_source
+from headstart.source.saved import MODEL
 from headstart.strategy import Bench
 from headstart.strategy import make as make_strategy
 from headstart.strategy.adapt.zero_shot import ZeroShot

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import files, machine
-from headstart.errors import InputError, PredictorError, Problem, RunError, TargetError
+from headstart.errors import InputError, PredictorError, Problem, TargetError
 from headstart.features.body import Body, Progress
 from headstart.features.restore import restore as restore_body
 from headstart.predictor.heads import Head, log_softmax
 from headstart.predictor.heads import restore as restore_head
+from headstart.source import saved
+from headstart.source.saved import DESCRIPTION, FORMAT, WEIGHTS
 from headstart.target.inputs import Inputs, as_inputs
 from headstart.target.modality import MODALITIES, Modality
-
-FORMAT = 1
-WEIGHTS, DESCRIPTION = "model.safetensors", "predictor.json"
 
 
 @dataclass(frozen=True)
@@ -185,35 +183,10 @@ def load(folder: str | Path) -> Predictor:
         RunError: there is no predictor.
         PredictorError: it is damaged or was written by a newer format.
     """
-    folder = Path(folder)
-    if not (folder / DESCRIPTION).is_file() and (folder / "model" / DESCRIPTION).is_file():
-        folder = folder / "model"
-    if not (folder / DESCRIPTION).is_file():
-        raise RunError(
-            Problem(
-                f"no predictor in {folder}",
-                f"a folder with {DESCRIPTION}, or a run with model/{DESCRIPTION}",
-                "headstart fit TARGET --out RUN",
-            )
-        )
-    from safetensors.numpy import load as load_tensors
-
+    folder = saved.located(folder)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description["format"] != FORMAT:
-            raise PredictorError(f"{folder}: format {description['format']}; this headstart reads format {FORMAT}")
-        data = (folder / description["weights"]["file"]).read_bytes()
-        if hashlib.sha256(data).hexdigest() != description["weights"]["sha256"]:
-            raise PredictorError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {DESCRIPTION}")
-        parts: dict[str, dict[str, Any]] = {"body": {}, "head": {}}
-        for key, tensor in load_tensors(data).items():
-            part, _, name = key.partition(".")
-            parts[part][name] = tensor
-        documents = {name: (folder / name).read_bytes() for name in description.get("documents", {})}
-        for name, text in documents.items():
-            if hashlib.sha256(text).hexdigest() != description["documents"][name]:
-                raise PredictorError(f"{folder / name} is damaged: its SHA-256 is not the one in {DESCRIPTION}")
-        texts = {name: text.decode("utf-8") for name, text in documents.items()}
+        description = saved.described(folder)
+        parts, texts = saved.tensors(folder, description), saved.documents(folder, description)
         return Predictor(
             classes=tuple(description["classes"]),
             body=restore_body(description["body"], parts["body"], description["weights"]["sha256"], texts),

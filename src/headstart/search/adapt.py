@@ -28,7 +28,8 @@ from headstart.search.listener import Listener
 from headstart.search.options import Options
 from headstart.search.plan import Setting, settings
 from headstart.search.precision import settled
-from headstart.search.run import MODEL, Runner
+from headstart.search.run import Runner
+from headstart.source.saved import MODEL
 from headstart.strategy import Pinned
 from headstart.strategy.adapt.source_only import SourceOnly
 from headstart.target.assemble import IMBALANCED

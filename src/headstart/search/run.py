@@ -42,13 +42,14 @@ from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
 from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
+from headstart.source.saved import MODEL
 from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
 from headstart.target.target import Episode, Target
 from headstart.target.view import FOLDS
 from headstart.trial import Result, Spec, encode, execute
 
-EVIDENCE, MODEL = "evidence.json", "model"
+EVIDENCE = "evidence.json"
 CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
 SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
