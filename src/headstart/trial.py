@@ -256,7 +256,9 @@ def execute(
 
 
 def _note(predictor: Predictor) -> str:
-    if how := predictor.provenance.get("zero_shot"):
+    if (how := predictor.provenance.get("zero_shot")) and how["method"] == "own":
+        return "the source's own classifier for classes of these names"
+    if how:
         return f"{how['method']} {how['value']:g}: it named {100 * how['right']:.0f} % of known classes left out"
     training = predictor.provenance.get("training", {})
     if training.get("stopped_by") != "budget":

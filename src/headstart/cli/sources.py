@@ -44,5 +44,6 @@ def sources(
         "hf:NAME          a text encoder of the hub, or hf:FOLDER         hf:sentence-transformers/all-mpnet-base-v2"
     )
     typer.echo("static:NAME      static embeddings, or static:FOLDER             static:minishlab/potion-base-8M")
+    typer.echo("run:FOLDER       the network that an earlier run shipped           run:runs/photos")
     typer.echo("scratch          nothing pretrained: the baselines, always tried  scratch:small_cnn, scratch:TIMM_NAME")
     typer.echo("                 for texts                                        scratch:text_cnn")

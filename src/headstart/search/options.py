@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget
-from headstart.errors import OptionError, Problem, RunError, unknown
+from headstart.errors import OptionError, Problem, RunError, SourceError, unknown
 from headstart.search.plan import Setting, settings
 from headstart.search.precision import AUTO, PRECISIONS
-from headstart.strategy import Pinned
+from headstart.strategy import Adapt, Pinned
 
 SHOWN = 5  # names in a message
 MOST_JOINED = 3  # sources of the ensemble that is tried without being asked for
@@ -73,20 +73,15 @@ class Options:
             scratch.append(sources.SMALL[modality])
             # The fairest baseline of all: the same architecture as the cheapest source, from random weights.
             # Not for texts: a transformer without pretraining learns nothing from so few, and takes an hour over it.
-            twins = [
-                c
-                for c in cards
-                if c.name.startswith(("bundled:", "timm:")) and c.modality == modality == "image" and not c.parts
-            ]
-            if twins:
-                cheapest = min(twins, key=lambda card: card.flops)
-                scratch.append(f"scratch:{cheapest.architecture.partition('.')[0]}")
+            scratch += _twin(cards) if modality == "image" else []
         several = _several(cards, modality)
         cards = list({card.name: card for card in [*cards, *several, *sources.cards(scratch)]}.values())
         able_kinds = [kind for kind in kinds if not (wordless and kind.needs.class_names)]
         if wordless and not any(kind.side == "transfer" for kind in able_kinds):
             raise OptionError(_wordless(wordless))
         chosen = list({setting.key: setting for setting in settings(cards, able_kinds, modality)}.values())
+        there = {card.name for card in named}
+        chosen = [setting for setting in chosen if setting.card.unchanged not in there or _by_head(setting.strategy)]
         if not any(s.side == "transfer" for s in chosen):
             able = [card for card in named if card.modality == modality]
             why = "; ".join(
@@ -110,6 +105,15 @@ class Options:
     def left_out(self) -> str:
         """Which baselines the choice of strategies leaves out, as a warning; "" where it leaves out none."""
         return self._kinds()[1]
+
+    def unchanged(self) -> list[str]:
+        """Of which sources only the head is new, as warnings."""
+        return [
+            f"{card.name} shipped a head on {card.unchanged}, whose network it left as it was: all that is new in it "
+            "is what its head says of its own classes."
+            for card in sources.cards(self.sources)
+            if card.unchanged
+        ]
 
     def _kinds(self) -> tuple[list[Pinned], str]:
         """The strategies that may be tried, and a warning about baselines that may not."""
@@ -146,9 +150,28 @@ class Options:
         return kinds, why
 
 
+def _twin(cards: Sequence[sources.SourceCard]) -> list[str]:
+    """The architecture of the cheapest source of pictures as a source of random weights, where it can be had."""
+    able = [c for c in cards if c.name.startswith(("bundled:", "timm:", "run:")) and c.modality == "image"]
+    able = [c for c in able if not c.parts]
+    if not able:
+        return []
+    name = f"scratch:{min(able, key=lambda card: card.flops).architecture.partition('.')[0]}"
+    try:
+        return [sources.find(name).card.name]
+    except SourceError:  # an architecture that was registered, and is nowhere but in its own sources
+        return []
+
+
+def _by_head(strategy: Adapt) -> bool:
+    """Whether it uses what a source's head says, and so more than its network."""
+    return strategy.needs.known_classes or getattr(strategy, "penalty", "") == "cotuning"
+
+
 def _several(cards: Sequence[sources.SourceCard], modality: str) -> list[sources.SourceCard]:
     """The cheapest sources as one, for ensembles; none where there is only one."""
-    able = [card for card in cards if card.modality == modality and card.pretrained and not card.parts]
+    able = [card for card in cards if card.modality == modality and card.pretrained]
+    able = [card for card in able if not card.parts and not card.unchanged]
     cheapest = sorted((card for card in able if card.preprocessing is not None), key=lambda card: card.flops)
     return [sources.join(cheapest[:MOST_JOINED])] if len(cheapest) > 1 else []
 

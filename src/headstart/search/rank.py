@@ -19,6 +19,7 @@ from headstart.features import Tally, body_of, extract
 from headstart.features.known import probabilities
 from headstart.features.precision import F32, Precision
 from headstart.score import SCORES, Score
+from headstart.search.seen import learned_from
 from headstart.source import Source
 from headstart.strategy.adapt.probe import Probe
 from headstart.target.split import stratified_sample
@@ -146,7 +147,13 @@ def rank(
     check(by, resamples)
     found = _found(names, target.modality)
     view = target.everything.training()
-    notes = _notes(target)
+    notes = _notes(target) + learned_from(view.examples.inputs, tuple(found))
+    notes += [
+        f"{source.card.short} is the network of {source.card.unchanged} with a head on it: only scores that use the "
+        "head tell the two apart."
+        for source in found.values()
+        if source.card.unchanged
+    ]
     rows = stratified_sample(view.examples.labels, MOST_CLOSED, seed=seed)
     if len(rows) < len(view):
         notes.append(f"Of {len(view):,} training examples {MOST_CLOSED:,} were looked at.")

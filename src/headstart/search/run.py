@@ -24,6 +24,7 @@ from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
+from headstart.search import seen
 from headstart.search.assemble import (
     Finalist,
     Judged,
@@ -42,6 +43,7 @@ from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
 from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
+from headstart.source.run import earlier
 from headstart.source.saved import MODEL
 from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
@@ -105,7 +107,8 @@ class Runner:
     """
 
     def __init__(self, target: Target, folder: Path, options: Options, listener: Listener) -> None:
-        self.target, self.folder, self.options, self.listener = target, folder, options, listener
+        self.target, self.overlaps = seen.apart(target, options.sources)
+        self.folder, self.options, self.listener = folder, options, listener
         self.wordless = target.everything.wordless()
         self.settings = options.settings(target.modality, self.wordless)
         self.partial = ""
@@ -195,6 +198,8 @@ class Runner:
                 warnings=[
                     *(target.shots.said() if target.shots is not None else []),
                     *([why] if (why := options.left_out()) else []),
+                    *options.unchanged(),
+                    *self.overlaps,
                     *self._longer(),
                 ],
                 sources=list(dict.fromkeys(s.card.name for s in self.settings)),
@@ -464,14 +469,15 @@ class Runner:
         predictor = self._shipped(spec, evidence.shipped)
         same = [f for f in chosen if f.finals[0].spec.setting == spec.setting]
         pooled = Finalist(evidence.shipped, [r for f in same for r in f.search], same[0].finals)
-        card = sources.find(spec.source).card
+        source = sources.find(spec.source)
+        card = source.card
         predictor.temperature = pooled.temperature()
         predictor.provenance = {
             **{key: value for key, value in predictor.provenance.items() if key == "zero_shot"},
             "target": evidence.target.model_dump(mode="json"),
             "side": evidence.shipped,
             "source": spec.source,
-            "revision": sources.find(spec.source).revision(),
+            "revision": source.revision(),
             "licence": card.licence,
             "pretraining": card.pretraining,
             "strategy": spec.strategy,
@@ -482,7 +488,9 @@ class Runner:
             "score": getattr(evidence, evidence.shipped).score,
             **({"shots": evidence.shots.labels, "draw": evidence.shots.shipped_draw} if evidence.shots else {}),
             "evidence_sha256": digest,
+            **({"earlier": [run.provenance for run in runs]} if (runs := earlier(source)) else {}),
         }
+        seen.remember(self.folder, self.target, spec.source)
         inputs = self.target.everything.examples.inputs
         predictor.save(model, check=inputs.take(list(range(min(CHECKED, len(inputs))))))
         shutil.rmtree(self.folder / "finalists", ignore_errors=True)

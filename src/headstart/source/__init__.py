@@ -29,7 +29,7 @@ __all__ = [
     "register",
 ]
 
-_KINDS = ("bundled", "hf", "scratch", "static", "timm")
+_KINDS = ("bundled", "hf", "run", "scratch", "static", "timm")
 _REGISTERED: dict[str, Callable[[str], Source]] = {}
 
 
@@ -71,8 +71,8 @@ def find(name: str) -> Source:
 
     Args:
         name: `bundled:NAME` (or just NAME), `timm:NAME`, `timm:NAME@FILE`, `hf:NAME`, `hf:FOLDER`, `static:NAME`,
-            `static:FOLDER`, `scratch`, `scratch:small_cnn`, `scratch:TIMM_NAME`, or `KIND:NAME` of a kind that was
-            registered; several of them joined by `+`.
+            `static:FOLDER`, `run:FOLDER`, `scratch`, `scratch:small_cnn`, `scratch:TIMM_NAME`, or `KIND:NAME` of a
+            kind that was registered; several of them joined by `+`.
 
     Raises:
         SourceError: nobody knows the name.
@@ -101,6 +101,10 @@ def find(name: str) -> Source:
         from headstart.source.timm import TimmSource
 
         return TimmSource(rest)
+    if kind == "run":
+        from headstart.source.run import RunSource
+
+        return RunSource(rest)
     if kind in ("hf", "static"):
         from headstart.source.huggingface import HuggingFaceSource, StaticSource
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from headstart.errors import SourceError, unknown
 from headstart.source import static, transformer
-from headstart.source.card import Preprocessing, Stage
+from headstart.source.card import Preprocessing, Stage, Tokens
 from headstart.source.encoder import BertEncoder, TextCNN
 from headstart.source.scratch import SMALL_CNN, SMALL_CNN_PREPROCESSING, TEXT_CNN, TEXT_CNN_WORDS
 
@@ -172,14 +172,22 @@ def attends(name: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def measure(name: str, size: int) -> tuple[int, int, float]:
-    """Parameters, pooled width D, and floating-point operations of one forward pass at `size` x `size` pixels."""
+    """Parameters, pooled width D, and floating-point operations of one forward pass.
+
+    Args:
+        name: as for :func:`build`.
+        size: of pictures, pixels each side; 0: it reads texts, and is given one of `Tokens.TYPICAL` tokens.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     module = build(name).eval()
+    given = torch.zeros(1, 3, size, size) if size else torch.ones(1, Tokens.TYPICAL, dtype=torch.long)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        pooled = module.forward_head(module.forward_features(torch.zeros(1, 3, size, size)), pre_logits=True)  # type: ignore[operator]
+        pooled = module.forward_head(module.forward_features(given), pre_logits=True)  # type: ignore[operator]
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return parameters, int(pooled.shape[1]), float(counter.get_total_flops())
+    width = int(pooled.shape[1])
+    means = 0 if size else 2 * Tokens.TYPICAL * width  # all that a table of words computes
+    return parameters, width, float(max(means, counter.get_total_flops()))
 
 
 @functools.lru_cache(maxsize=64)

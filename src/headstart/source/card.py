@@ -153,6 +153,7 @@ class SourceCard:
         known: the data set whose classes it still knows by name, see :class:`NamingSource`; "" for none.
         parts: the cards of the sources it is made of, where it is several; see :mod:`headstart.source.joined`.
         attention: whether it is a transformer: a network with linear layers for attention.
+        unchanged: the source whose network it is, as it was, where only a head was added; "" for a network of its own.
     """
 
     name: str
@@ -170,6 +171,7 @@ class SourceCard:
     known: str = ""
     parts: tuple[SourceCard, ...] = ()
     attention: bool = False
+    unchanged: str = ""
 
     @property
     def short(self) -> str:

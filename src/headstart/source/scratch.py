@@ -39,6 +39,20 @@ NOTHING = SourceCard(
 )
 
 
+def written_down(architecture: str) -> tuple[Preprocessing | Tokens, int, int, float] | None:
+    """Preprocessing, parameters, width and operations of the networks that are in every run; None: measure them.
+
+    Measuring imports torch, and its compiler, which takes seconds.
+    """
+    twin = next((card for card in CARDS.values() if card.architecture == architecture), None)
+    if twin is not None:
+        assert twin.preprocessing is not None
+        return twin.preprocessing, twin.parameters, twin.features, twin.flops
+    if architecture == SMALL_CNN:
+        return SMALL_CNN_PREPROCESSING, *SMALL_CNN_MEASURED
+    return (TEXT_CNN_PREPROCESSING, *TEXT_CNN_MEASURED) if architecture == TEXT_CNN else None
+
+
 class NothingSource:
     """No network at all, for baselines that need none (majority, classical)."""
 
@@ -73,23 +87,13 @@ class ScratchSource:
     @functools.cached_property
     def card(self) -> SourceCard:
         """Its card; sizes and operations of networks that are not in every run are measured on the network itself."""
-        # Measuring imports torch, and its compiler, which takes seconds: what every run begins with is written down.
-        preprocessing: Preprocessing | Tokens | None
-        twin = next((card for card in CARDS.values() if card.architecture == self.architecture), None)
-        if twin is not None:
-            preprocessing = twin.preprocessing
-            parameters, features, flops = twin.parameters, twin.features, twin.flops
-        elif self.architecture == SMALL_CNN:
-            preprocessing = SMALL_CNN_PREPROCESSING
-            parameters, features, flops = SMALL_CNN_MEASURED
-        elif self.architecture == TEXT_CNN:
-            preprocessing = TEXT_CNN_PREPROCESSING
-            parameters, features, flops = TEXT_CNN_MEASURED
-        else:
+        known = written_down(self.architecture)
+        if known is None:
             from headstart.source import architecture
 
-            preprocessing = architecture.preprocessing(self.architecture)
-            parameters, features, flops = architecture.measure(self.architecture, preprocessing.size)
+            how = architecture.preprocessing(self.architecture)
+            known = how, *architecture.measure(self.architecture, how.size)
+        preprocessing, parameters, features, flops = known
         return SourceCard(
             name=f"scratch:{self.architecture}",
             modality="text" if isinstance(preprocessing, Tokens) else "image",

@@ -54,7 +54,7 @@ class Objective:
     def refused(self, card: SourceCard) -> list[str]:
         """Why it cannot be had with a source, in words."""
         found = []
-        if self.penalty == "cotuning" and (card.modality != "image" or not card.known):
+        if self.penalty == "cotuning" and not card.known:
             found.append(f"penalty=cotuning needs a source that knows classes by name, and {card.name} does not")
         if self.penalty == "delta" and not card.stages:
             found.append(f"penalty=delta needs a network with stages, and {card.name} has none")

@@ -48,6 +48,12 @@ class Seal:
         groups = None if self.groups is None else self.groups[index]
         return Seal(self.inputs.take(index), self._reveal()[index], groups)
 
+    def without(self, index: NDArray[np.int64]) -> Seal | None:
+        """A seal without the examples at `index`; None where a class would have none left."""
+        kept = np.setdiff1d(np.arange(len(self)), index)
+        labels = self._reveal()
+        return self.take(kept) if len(np.unique(labels[kept])) == len(np.unique(labels)) else None
+
     def sample(self, size: int, *, seed: int) -> Seal:
         """A seal over a stratified sample of `size` test examples (all of them where `size` is larger)."""
         return self.take(stratified_sample(self._reveal(), size, seed=seed))

@@ -16,12 +16,15 @@ from headstart.features.known import known_classes
 from headstart.predictor import ConvexHead, CosineHead, Head, LinearHead, Predictor
 from headstart.predictor.heads import unit
 from headstart.source import find
-from headstart.source.card import NamingSource, Source, SourceCard
+from headstart.source.card import Classifier, NamingSource, Source, SourceCard
 from headstart.strategy import semantic
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.describe import in_words
 from headstart.target.inputs import StringInputs
 from headstart.target.view import TrainView
+
+FEWEST_KNOWN = 20
+"""A map from names to classifiers is learned from so many known classes at least."""
 
 TEMPLATES = ("{}", "This text is about {}.", "It is {}.")
 """What a text of a class might say, where there is only the class's name."""
@@ -37,6 +40,9 @@ a temperature needs no labels to be fitted on."""
 @dataclass(frozen=True)
 class ZeroShot:
     """Classes from their names or descriptions.
+
+    A source that knows all of the classes by these very names, as an earlier run of the same task does, is taken by its
+    word: its own classifier is used.
 
     Texts: a class is the mean of the encoder's vectors of its descriptions, or of its name in some templates; a text
     belongs to the class at the smallest angle (dataless classification, Chang et al. 2008).
@@ -102,9 +108,15 @@ class ZeroShot:
         quiet = replace(bench, tally=Tally(), progress=None)  # names are no examples
         sentences = [list(said) for said in view.descriptions or ((),) * len(view.classes)]
         mean: NDArray[np.float32] | None = None
+        own = None if self.method or view.descriptions else _own(source, view.classes, bench)
         if self.centre and len(view):
             X = bench.features(body, view.examples.inputs, card.short)
-            mean = (unit(X) if card.modality == "text" else X).mean(axis=0, dtype=np.float64).astype(np.float32)
+            turned = card.modality == "text" and own is None
+            mean = (unit(X) if turned else X).mean(axis=0, dtype=np.float64).astype(np.float32)
+        if own is not None:
+            bias = own.bias if mean is None else _shift(own.weight, mean)
+            how = {"known": card.known, "method": "own"}
+            return Predictor(view.classes, body, LinearHead(own.weight, bias), provenance={"zero_shot": how})
         if card.modality == "text":
             for said, name in zip(sentences, view.classes, strict=True):
                 said.extend([] if said else [template.format(in_words(name)) for template in TEMPLATES])
@@ -123,6 +135,11 @@ class ZeroShot:
             raise TrialError(f"{source.card.name} knows no classes by name")
         there = known_classes(source, bench.store)
         names, weight, bias = there.names, there.weight, there.bias
+        if len(names) < FEWEST_KNOWN:
+            raise TrialError(
+                f"{source.card.name} knows {len(names)} classes, not these; to learn from names what others look like "
+                f"takes {FEWEST_KNOWN}"
+            )
         known = class_vectors(encoder, [_pictured(name) for name in names], bench)
         wanted = class_vectors(encoder, sentences, bench)
         choice = semantic.leave_classes_out(known, weight, (self.method,) if self.method else ("bilinear", "conse"))
@@ -133,6 +150,18 @@ class ZeroShot:
             return ConvexHead(weight, bias, known, np.float32(SCALE) * wanted, np.array(choice.value, np.float32)), how
         unseen = semantic.bilinear(known, weight, wanted, choice.value)
         return LinearHead(unseen, _shift(unseen, mean)), how
+
+
+def _own(source: Source, classes: Sequence[str], bench: Bench) -> Classifier | None:
+    """A source's own classifier for these classes, in their order; None where it does not know each by its name."""
+    if not isinstance(source, NamingSource) or not source.card.known:
+        return None
+    names = [in_words(name).casefold() for name in source.names()]
+    wanted = [in_words(name).casefold() for name in classes]
+    if any(names.count(name) != 1 for name in wanted):
+        return None
+    known, rows = known_classes(source, bench.store), [names.index(name) for name in wanted]
+    return Classifier(tuple(classes), known.weight[rows], known.bias[rows])
 
 
 def _pictured(name: str) -> list[str]:
