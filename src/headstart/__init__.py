@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 if TYPE_CHECKING:
-    from headstart.api import Run, adapt, check, fit, load, open_run, rank, shift, sources, suggest, zero_shot
+    from headstart.api import Run, adapt, check, fit, load, open_run, rank, replay, shift, sources, suggest, zero_shot
     from headstart.errors import HeadstartError, InputError
     from headstart.judge.evidence import Evidence
     from headstart.predictor import Predictor
@@ -42,6 +42,7 @@ _WHERE = {
     "load_target": "headstart.target",
     "open_run": "headstart.api",
     "rank": "headstart.api",
+    "replay": "headstart.api",
     "shift": "headstart.api",
     "sources": "headstart.api",
     "suggest": "headstart.api",
@@ -65,6 +66,7 @@ __all__ = [
     "load_target",
     "open_run",
     "rank",
+    "replay",
     "shift",
     "sources",
     "suggest",

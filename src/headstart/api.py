@@ -1,4 +1,4 @@
-"""What `import headstart` offers: fit, adapt, check, rank, shift, suggest, zero_shot, sources, load, open_run."""
+"""What `import headstart` offers, from `fit` to `open_run`; `headstart.__all__` lists it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from headstart.search import shift as moved
 from headstart.search import suggest as suggesting
 from headstart.search.adapt import Adapted, AdaptOptions
 from headstart.search.adapt import adapt as run_adaptation
+from headstart.search.replay import replay as run_replay
 from headstart.search.run import EVIDENCE, refuse_foreign
+from headstart.search.spec import read as read_spec
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
 from headstart.source import find as find_source
@@ -123,6 +125,7 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
     precision: str = "auto",
+    engine: str = "local",
     name: str | None = None,
     command: str = "",
     listener: Listener | None = None,
@@ -151,6 +154,7 @@ def fit(
         device: `cpu`, or a torch device such as `cuda`.
         precision: of frozen features on the CPU: `f32`; `bf16`, where the processor has it; `auto`: bf16 where there
             are inputs enough and a check on a sample of the training examples shows that it costs no accuracy.
+        engine: what executes the trials; `local` is the only one there is.
         name: what to call the target.
         command: how to start this run again, for the report; "": made up from the arguments.
         listener: hears what happens.
@@ -161,7 +165,7 @@ def fit(
     Returns:
         The run, with `evidence`, `predictor` and `report`.
     """
-    options = prepare(budget, source, strategy, seed, device, command, precision)
+    options = prepare(budget, source, strategy, seed, device, command, precision, engine)
     check_shots(shots, draws)
     if out is not None:
         refuse_foreign(Path(out))
@@ -176,12 +180,41 @@ def fit(
     if shots is not None:
         target = drawn(target, shots, draws, seed=seed)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
-    finished = search(target, folder, options, listener)
+    return _reported(search(target, folder, options, listener))
+
+
+def replay(
+    run: str | Path, *, data: Any = None, out: str | Path | None = None, listener: Listener | None = None
+) -> Run:
+    """Run the trials of an earlier run again, in their order and with their seeds, and judge them.
+
+    On the same data, with the same versions and weights, the evidence is the same but for seconds. What is not as it
+    was stands among its warnings; :meth:`headstart.search.spec.RunSpec.differences` tells it beforehand.
+
+    Args:
+        run: an earlier run's directory, or its `spec.json`.
+        data: as for :func:`fit`: what stands for the run's own data; None: that, from where it was.
+        out: the replay's directory, resumed if it holds this replay; None: a new temporary one.
+        listener: hears what happens.
+
+    Raises:
+        InputError: there is no spec, or it is wrong; the data cannot be read, or is split in another way.
+    """
+    spec = read_spec(run)
+    if out is not None:
+        refuse_foreign(Path(out))
+    target = spec.read(data)
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
+    return _reported(run_replay(spec, target, folder, listener))
+
+
+def _reported(finished: SearchRun) -> Run:
+    """A finished run with its report."""
     with profile.phase("report"):
         showcase = _showcase(finished)
-        files.write_json(folder / _SHOWCASE, showcase.to_json())
-        write(finished.evidence, folder, showcase)
-    return Run(folder)
+        files.write_json(finished.folder / _SHOWCASE, showcase.to_json())
+        write(finished.evidence, finished.folder, showcase)
+    return Run(finished.folder)
 
 
 def prepare(
@@ -192,17 +225,18 @@ def prepare(
     device: str = "cpu",
     command: str = "",
     precision: str = "auto",
+    engine: str = "local",
 ) -> Options:
     """The options of :func:`fit`, checked, so that a wrong one is said before the data is read.
 
     Raises:
-        InputError: a source, a strategy, the budget, the device or the precision is wrong.
+        InputError: a source, a strategy, the budget, the device, the precision or the engine is wrong.
     """
     if not isinstance(budget, Budget):
         budget = Budget(parse_seconds(str(budget)))
     if not command:
         command = f"headstart.fit(..., budget={str(budget)!r})"
-    options = Options(tuple(source), tuple(strategy), budget, seed, device, command, precision)
+    options = Options(tuple(source), tuple(strategy), budget, seed, device, command, precision, engine)
     options.check()
     _check_device(device)
     return options

@@ -57,10 +57,12 @@ class Budget:
     Args:
         seconds: wall seconds; None: no limit.
         trials: number of trials; None: no limit.
+        steps: of the optimiser, in each training; None: no limit. What time once cut short is repeated by it.
     """
 
     seconds: float | None = None
     trials: int | None = None
+    steps: int | None = None
     started: float = field(default_factory=time.monotonic, compare=False)
 
     def left(self) -> float:

@@ -105,6 +105,7 @@ class Result:
         model_parameters: numbers in the predictor.
         flops: floating-point operations to predict one example, where known.
         precision: in which the predictor computes frozen features, f32 or bf16.
+        cut_steps: of the optimiser, after which the budget cut its training short; 0: it was not.
         note: what a reader of the leaderboard should know.
         error: why it failed.
     """
@@ -127,6 +128,7 @@ class Result:
     model_parameters: int = 0
     flops: float = 0.0
     precision: Precision = F32
+    cut_steps: int = 0
     note: str = ""
     error: str = ""
 
@@ -231,6 +233,7 @@ def execute(
         return Outcome(Result(spec, strategy.side, "failed", wall=meter.spent().wall, error=words))
     tally = bench.tally
     tensors = predictor.body.tensors().values()
+    training = predictor.provenance.get("training", {})
     result = Result(
         spec,
         strategy.side,
@@ -250,6 +253,7 @@ def execute(
         model_parameters=sum(t.size for t in tensors) + sum(a.size for a in predictor.head.arrays().values()),
         flops=source.card.flops,
         precision=getattr(predictor.body, "precision", F32),
+        cut_steps=training["steps"] if training.get("stopped_by") == "budget" else 0,
         note=_note(predictor),
     )
     return Outcome(result, predictor)
@@ -263,5 +267,5 @@ def _note(predictor: Predictor) -> str:
     training = predictor.provenance.get("training", {})
     if training.get("stopped_by") != "budget":
         return ""
-    after = f"{training['steps']} steps" if "steps" in training else f"{training['epochs']} epochs"
+    after = f"{training['epochs']} epochs" if "epochs" in training else f"{training['steps']} steps"
     return f"{CUT_SHORT} after {after}"

@@ -9,13 +9,14 @@ import warnings
 
 import typer
 
-from headstart.cli import adapt, cache, check, demo, fit, predict, rank, report, shift, sources, suggest
+from headstart.cli import adapt, cache, check, demo, fit, predict, rank, replay, report, shift, sources, suggest
 from headstart.cli.app import app
 from headstart.errors import HeadstartError, InputError
 
 # The help lists them in this order.
 for _command in (
     fit.fit,
+    replay.replay,
     adapt.adapt,
     predict.predict,
     suggest.suggest,

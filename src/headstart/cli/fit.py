@@ -53,6 +53,7 @@ def fit(
             "examples shows that it costs no accuracy."
         ),
     ] = "auto",
+    engine: Annotated[str, typer.Option(help="What executes the trials: local.")] = "local",
     profile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write where the time went, phase by phase, as JSON.")
     ] = None,
@@ -81,6 +82,7 @@ def fit(
         seed=seed,
         device=device,
         precision=precision,
+        engine=engine,
     )
 
 
@@ -92,15 +94,20 @@ def fit_and_tell(target: str, folder: Path, *, imported: float = 0.0, keep: Path
         _refuse_profile(keep)
     with profile.opened(imported) as spent:
         run = _run(target, folder, **options)
-    for line in verdict_lines(run.evidence, spent):
-        typer.echo(line)
-    typer.echo(f"  files     {folder / 'model'}/   {folder / 'report.html'}   {folder / 'evidence.json'}")
+    tell(run, folder, spent)
     if keep is not None:
         _write_profile(spent, keep)
         typer.echo(f"  profile   {keep}")
     if run.evidence.partial:
         sys.exit(130)  # everything was said
     return run
+
+
+def tell(run: Run, folder: Path, spent: Profile) -> None:
+    """What came of a run, and where it is."""
+    for line in verdict_lines(run.evidence, spent):
+        typer.echo(line)
+    typer.echo(f"  files     {folder / 'model'}/   {folder / 'report.html'}   {folder / 'evidence.json'}")
 
 
 def _run(target: str, folder: Path, **options: Any) -> Run:

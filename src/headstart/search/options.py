@@ -14,6 +14,8 @@ from headstart.search.precision import AUTO, PRECISIONS
 from headstart.strategy import Adapt, Pinned
 
 SHOWN = 5  # names in a message
+LOCAL = "local"
+ENGINES = (LOCAL,)
 MOST_JOINED = 3  # sources of the ensemble that is tried without being asked for
 
 
@@ -32,6 +34,7 @@ class Options:
         command: how to start this run again, for the report.
         precision: of frozen features on the CPU: `f32`, `bf16`, or `auto`: bf16 where a check on the target's own
             examples allows it; see :mod:`headstart.search.precision`.
+        engine: what executes the trials: `local`, one after the other in this process.
     """
 
     sources: tuple[str, ...] = ()
@@ -41,16 +44,34 @@ class Options:
     device: str = "cpu"
     command: str = ""
     precision: str = AUTO
+    engine: str = LOCAL
 
     def check(self) -> None:
         """Find out what is wrong with the names before the data is read.
 
         Raises:
-            SourceError: a source is unknown.
-            OptionError: a strategy or the precision is unknown, or nothing is left to compare.
+            SourceError: sources are unknown, and nothing else is wrong.
+            OptionError: a strategy, the precision or the engine is unknown, or nothing is left to compare. Everything
+                that is unknown is told at once.
         """
+        problems: list[Problem] = []
         if self.precision not in PRECISIONS:
-            raise OptionError(unknown("precision", self.precision, PRECISIONS))
+            problems.append(unknown("precision", self.precision, PRECISIONS))
+        if self.engine not in ENGINES:
+            problems.append(unknown("engine", self.engine, ENGINES))
+        wrong: SourceError | None = None
+        try:
+            sources.cards(self.sources)
+        except SourceError as error:
+            wrong = error
+        try:
+            self.kinds()
+        except OptionError as error:
+            problems += error.problems
+        if wrong is not None:
+            raise OptionError([*wrong.problems, *problems]) if problems else wrong
+        if problems:
+            raise OptionError(problems)
         named = [card.modality for card in sources.cards(self.sources) if card.modality]
         self.settings(named[0] if named else "image")
 

@@ -25,6 +25,7 @@ from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
 from headstart.search import seen
+from headstart.search import spec as specs
 from headstart.search.assemble import (
     Finalist,
     Judged,
@@ -107,11 +108,13 @@ class Runner:
     """
 
     def __init__(self, target: Target, folder: Path, options: Options, listener: Listener) -> None:
+        self.given = target
         self.target, self.overlaps = seen.apart(target, options.sources)
         self.folder, self.options, self.listener = folder, options, listener
         self.wordless = target.everything.wordless()
         self.settings = options.settings(target.modality, self.wordless)
         self.partial = ""
+        self.steps: dict[str, int] = {}  # after which a training ends, by trial: what time once decided
         self.cpu = time.process_time()
 
     def run(self) -> Run:
@@ -126,6 +129,7 @@ class Runner:
                 self.listener.interrupted()
                 self._least(episodes)
             evidence, verdict = self._judge(episodes, meter)
+            specs.write(self.folder, specs.written(self.ledger, self.given, self.options))
             return Run(evidence, self.folder, verdict, tuple(episodes))
 
     @contextlib.contextmanager
@@ -348,9 +352,10 @@ class Runner:
         # end would be compared, and shipped, as something it is not.
         limited = spec.phase == "search" and left != float("inf")
         seconds = max(5.0, min(left - OVERHEAD, 2 * predicted + 5.0)) if limited else None
+        limits = Budget(seconds, steps=self.steps.get(spec.key))
         precision = settled(self.ledger, spec.source, episode, self.options, self.target.metric, self._bench())
         bench = self._bench(precision, checkpoint)
-        outcome = execute(spec, episode.view, episode.seal.inputs, budget=Budget(seconds), bench=bench, keep=keep)
+        outcome = execute(spec, episode.view, episode.seal.inputs, budget=limits, bench=bench, keep=keep)
         self.ledger.add(outcome.result)
         _told(outcome.result, bench)
         checkpoint.unlink(missing_ok=True)
@@ -406,7 +411,8 @@ class Runner:
                 if (episode.name, name) not in opened:
                     episode.seal.open(name, _recorder(self.ledger, episode.name))
 
-    def _end(self, meter: machine.Meter) -> None:
+    def _untried(self) -> list[dict[str, Any]]:
+        """The routes that were not tried, and why."""
         untried: list[dict[str, Any]] = []
         if self.target.split != "cross-fit":
             together = self._together(self.target.episodes)[0]
@@ -427,7 +433,10 @@ class Runner:
                         "note": reason,
                     }
                 )
-        untried += self._nameless()
+        return untried + self._nameless()
+
+    def _end(self, meter: machine.Meter) -> None:
+        untried = self._untried()
         if self._ended():
             return  # resumed after it had ended: nothing was done, so nothing is added
         spent = meter.spent()

@@ -366,7 +366,12 @@ def _learn(
         logits = _logits(module, stopping)
         found["shift"], moved = choose_shift(logits, lesson.held.labels, frequencies, lesson.metric)
         bias = bias + moved
-    training = {"epochs": len(history.losses), "best_epoch": history.best_epoch + 1, "stopped_by": history.stopped}
+    training = {
+        "epochs": len(history.losses),
+        "steps": history.steps,
+        "best_epoch": history.best_epoch + 1,
+        "stopped_by": history.stopped,
+    }
     if history.averaged:
         found["averaged"] = history.averaged
     return LinearHead(weight, bias), training | found

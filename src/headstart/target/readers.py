@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,15 @@ def load_target(
         raw = _replace(raw, groups=[as_group(value) for value in groups])
     if name is not None:
         raw = _replace(raw, name=name)
-    return assemble(raw, test_fraction=test_fraction, seed=seed, progress=progress)
+    target = assemble(raw, test_fraction=test_fraction, seed=seed, progress=progress)
+    if not isinstance(data, str | Path) or groups is not None:
+        return target
+    embedded = isinstance(data, str) and data.startswith("embedded:")
+    where = str(data) if embedded else str(Path(data).expanduser().absolute())
+    columns = {"label": label, "input": input, "group": group}
+    return replace(
+        target, origin={"data": where, **columns, "test_fraction": test_fraction, "seed": seed, "name": name}
+    )
 
 
 def _replace(raw: Raw, **changes: Any) -> Raw:

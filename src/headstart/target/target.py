@@ -79,6 +79,8 @@ class Target:
             few-shot draws were made, what they were drawn from. The shipped model is trained on it, but for those.
         hygiene: what was found wrong with the data and what was done about it.
         shots: how few-shot draws were made; None: there are none.
+        origin: where the data is and how it was read, as :func:`headstart.target.load_target` is called; None: it was
+            given as objects, which have no name.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Target:
     everything: TrainView
     hygiene: Hygiene
     shots: Shots | None = None
+    origin: Mapping[str, Any] | None = None
 
     @property
     def n_train(self) -> int:

@@ -107,7 +107,8 @@ def train(
         steps_per_epoch: number of batches of one epoch.
         plan: how to train.
         trainable: what to train.
-        budget: no epoch is begun that would overrun it; the first is cut short rather than overrun it.
+        budget: no epoch is begun that would overrun it; the first is cut short rather than overrun it. Its steps, where
+            they are given, are those after which that happened before.
         evaluate: a loss on held-out examples, lower is better.
         checkpoint: written after every epoch, read at the start if it exists, removed by the caller.
         progress: called as `progress(steps done, steps in all)`.
@@ -166,7 +167,7 @@ def train(
                     history.steps = step = step + 1
                 if progress is not None:
                     progress(number * steps_per_epoch + position, plan.epochs * steps_per_epoch)
-                if number == 0 and budget.left() <= 0:
+                if number == 0 and (budget.left() <= 0 or step == budget.steps):
                     cut_short = True
                     break
             history.losses.append(sum(losses) / max(1, len(losses)))
@@ -185,7 +186,7 @@ def train(
             if plan.average and number + 1 > plan.epochs // 2:
                 mean, averaged = average.joined(mean, averaged, module.state_dict()), averaged + 1
             took = time.monotonic() - began
-            if cut_short or budget.left() < took:
+            if cut_short or budget.left() < took or step == budget.steps:
                 history.stopped = "budget" if number + 1 < plan.epochs or cut_short else "epochs"
                 break
             if plan.patience is not None and best is not None and number - history.best_epoch >= plan.patience:
