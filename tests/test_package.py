@@ -42,6 +42,7 @@ def test_public_names():
         "load_target",
         "open_run",
         "rank",
+        "replay",
         "shift",
         "sources",
         "suggest",

@@ -334,3 +334,80 @@ def test_operations_change_pictures_by_the_generator_alone():
 def _identities():
     """Draws the first operation each time."""
     return SimpleNamespace(integers=lambda n: 0, choice=lambda values: 1.0, random=lambda: 1.0)
+
+
+class Times(Budget):
+    """Enough for one training."""
+
+    def left(self):
+        return -1.0 if Times.spent else float("inf")
+
+    spent = False
+
+
+def shipped(**options):
+    seed = options.pop("seed", 0)
+    budget = options.pop("budget", Budget())
+    return Finetune(epochs=2, trunk=1.0, **options)(find("toy:detail"), view(), budget=budget, seed=seed)
+
+
+def test_a_soup_is_the_mean_of_trainings_from_one_start():
+    made = shipped(average="soup", members=2)
+    assert made.provenance["training"]["soup"] == {"members": 2, "taken": [0, 1]}
+    alone = [shipped(), shipped(rate=5e-4, seed=network.STRIDE)]
+    weight = np.mean([each.head.weight for each in alone], axis=0)
+    np.testing.assert_allclose(made.head.weight, weight, atol=1e-6)
+    mine = made.body.tensors()["filters.weight"]
+    theirs = [each.body.tensors()["filters.weight"] for each in alone]
+    np.testing.assert_allclose(mine, np.mean(theirs, axis=0), atol=1e-6)
+    assert np.abs(theirs[0] - theirs[1]).max() > 1e-5
+
+
+def test_a_greedy_soup_chooses_on_what_is_held_out():
+    seen = view(240)
+    made = Finetune(epochs=1, trunk=1.0, average="greedy-soup")(find("toy:detail"), seen, budget=Budget(), seed=0)
+    told = made.provenance["training"]["soup"]
+    assert told["members"] == 3
+    assert 1 <= len(told["taken"]) <= 3
+    assert made.provenance["training"]["epochs"] == 3
+
+
+def test_a_soup_ends_with_the_time_and_costs_as_many_trainings(monkeypatch):
+    card = find("toy:detail").card
+    one, three = (Finetune(average=kind).seconds(card, 1_000, 2, 1e10) for kind in ("none", "soup"))
+    assert three - 1 == pytest.approx(3 * (one - 1))
+    plain, spent = network.train, []
+
+    def train(*args, **kwargs):
+        spent.append(kwargs["plan"].rate)
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            Times.spent = True
+
+    monkeypatch.setattr(network, "train", train)
+    monkeypatch.setattr(Times, "spent", False)
+    made = shipped(average="soup", budget=Times())
+    assert spent == [1e-3]
+    training = made.provenance["training"]
+    assert (training["soup"], training["stopped_by"]) == ({"members": 1, "taken": [0]}, "budget")
+    # What time decided then is repeated by steps.
+    again = shipped(average="soup", budget=Budget(steps=training["steps"]))
+    np.testing.assert_array_equal(again.head.weight, made.head.weight)
+    assert again.provenance == made.provenance
+
+
+def test_a_member_that_diverges_is_left_out(monkeypatch):
+    from headstart.errors import DivergedError
+
+    plain = network.train
+
+    def train(*args, **kwargs):
+        if kwargs["plan"].rate > 1e-3:
+            raise DivergedError("planted")
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(network, "train", train)
+    assert shipped(average="soup").provenance["training"]["soup"] == {"members": 2, "taken": [0, 1]}
+    with pytest.raises(DivergedError):
+        shipped(average="soup", rate=0.1)

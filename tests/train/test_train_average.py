@@ -1,5 +1,6 @@
 """Averages of weights, and the learning-rate range test."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.budget import Budget
-from headstart.train import Classification, Plan, Trainable, chosen_rate, range_test, robust, train
+from headstart.train import Classification, Plan, Trainable, chosen_rate, range_test, robust, soup, train
 from headstart.train.average import joined
 
 pytestmark = pytest.mark.fast
@@ -59,6 +60,62 @@ def test_joined_is_the_mean():
     assert float(mean["w"]) == pytest.approx(3.0)
     assert int(mean["n"]) == 6, "a count is not averaged"
     assert float(states[0]["w"]) == 1.0, "and nothing given was changed"
+
+
+def weights(*values):
+    return [{"weight": torch.full((1, 1), value)} for value in values]
+
+
+def test_a_uniform_soup_of_linear_models_predicts_their_mean():
+    generator = torch.Generator().manual_seed(0)
+    models = [nn.Linear(5, 3) for _ in range(4)]
+    for model in models:
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, generator=generator)
+    x, module = torch.randn(7, 5, generator=generator), nn.Linear(5, 3)
+    assert soup(module, [model.state_dict() for model in models], None, greedy=False) == (0, 1, 2, 3)
+    expected = torch.stack([model(x) for model in models]).mean(dim=0)
+    torch.testing.assert_close(module(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_greedy_soup_takes_what_helps():
+    """One weight, and a loss with its minimum at 0.3: 0.5 and 0.0 meet at 0.25, and 10.0 would spoil that."""
+    module = nn.Linear(1, 1, bias=False)
+
+    def loss():
+        return float((module.weight.detach() - 0.3).square())
+
+    assert soup(module, weights(10.0, 0.0, 0.5), loss, greedy=True) == (2, 1)
+    assert float(module.weight.detach()) == pytest.approx(0.25)
+    assert soup(module, weights(0.3, 0.2), loss, greedy=True) == (0,), "the best alone, where nothing helps"
+    assert soup(module, weights(1.0, 1.0), loss, greedy=True) == (0, 1), "no worse is good enough, as in the paper"
+    assert soup(module, weights(10.0, 0.0), None, greedy=True) == (0, 1), "nothing to be greedy by"
+    assert soup(module, weights(10.0, 0.0, 0.5), loss, greedy=False) == (0, 1, 2)
+
+
+def test_a_greedy_soup_is_never_worse_than_any_of_its_members():
+    rng = np.random.default_rng(0)
+    module = nn.Linear(4, 1, bias=False)
+    for _ in range(50):
+        goal = torch.tensor(rng.normal(size=(1, 4)))
+        states = [{"weight": torch.tensor(rng.normal(size=(1, 4)), dtype=torch.float32)} for _ in range(5)]
+
+        def loss(goal=goal):
+            return float((module.weight.detach() - goal).square().sum())
+
+        alone = []
+        for state in states:
+            module.load_state_dict(state)
+            alone.append(loss())
+        taken = soup(module, states, loss, greedy=True)
+        assert loss() <= min(alone) + 1e-6
+        assert taken[0] == int(np.argmin(alone))
+        # Every prefix of what was taken was no worse than the one before.
+        losses = []
+        for count in range(1, len(taken) + 1):
+            soup(module, [states[i] for i in taken[:count]], None, greedy=False)
+            losses.append(loss())
+        assert all(later <= earlier + 1e-6 for earlier, later in itertools.pairwise(losses))
 
 
 def test_swa_keeps_the_mean_of_the_second_half():

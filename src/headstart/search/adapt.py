@@ -95,11 +95,8 @@ class AdaptOptions(Options):
         if len(self.sources) > 1:
             raise OptionError(Problem(f"{len(self.sources)} sources", "one pretrained source for both domains"))
         cards = sources.cards(self.sources or sources.bundled_names(modality)[:1])
-        wrong = [name for name in self.strategies if name not in strategies.ADAPTATIONS]
-        if wrong:
-            raise OptionError([unknown("way of adaptation", name, strategies.ADAPTATIONS) for name in wrong])
-        names = dict.fromkeys((SourceOnly.name, *(self.strategies or strategies.ADAPTATIONS)))
-        found = settings(cards, [Pinned(strategies.ADAPTATIONS[name]) for name in names], modality)
+        kinds = dict.fromkeys((Pinned(SourceOnly), *self.kinds()))
+        found = settings(cards, list(kinds), modality)
         if len(found) < 2:
             raise OptionError(
                 Problem(f"nothing to adapt with on {cards[0].name}", "a pretrained source for " + modality)
@@ -108,6 +105,8 @@ class AdaptOptions(Options):
 
     def kinds(self) -> list[Pinned]:
         """The strategies that may be tried."""
+        if wrong := [name for name in self.strategies if name not in strategies.ADAPTATIONS]:
+            raise OptionError([unknown("way of adaptation", name, strategies.ADAPTATIONS) for name in wrong])
         return [Pinned(strategies.ADAPTATIONS[name]) for name in self.strategies or strategies.ADAPTATIONS]
 
     def left_out(self) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.budget import Budget
-from headstart.errors import TrialError
+from headstart.errors import DivergedError, TrialError
 from headstart.features import Augmentation, Body, CutBody, NetworkBody, View
 from headstart.features.engine import MAP
 from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
@@ -31,6 +34,7 @@ from headstart.train import (
     Batches,
     CutTexts,
     CutValues,
+    History,
     Pictures,
     Plan,
     Texts,
@@ -38,6 +42,7 @@ from headstart.train import (
     chosen_rate,
     range_test,
     robust,
+    soup,
     train,
 )
 
@@ -45,6 +50,8 @@ STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
 STOPPING_MINIMUM = 200  # below this many nothing is held out to stop by: the labels teach more than their loss tells
 CHOOSING_MINIMUM = 40  # below this many nothing is held out to choose a shift by, which cannot be chosen otherwise
 CUT_BYTES = 2**30  # values at a cut held in memory, all views together
+RATES = (1.0, 0.5, 2.0)  # times the rate, for the members of a soup in turn
+STRIDE = 1_000_003  # between the seeds of members
 MERGED = 1e-3  # largest difference that merging an adapter may make, relative to the largest logit
 
 Adapter = Callable[[nn.Module], Callable[[], object]]
@@ -108,6 +115,9 @@ class Recipe:
         shift: afterwards, shift the logits by the prior of the classes, as the primary metric on what is held out wants
             it; see :func:`headstart.predictor.prior.choose_shift`. Where nothing is held out, they are not shifted.
         find_rate: take the plan's rate from a range test.
+        members: of a soup: so many trainings from one start, at several rates and in several orders of the batches,
+            whose weights are averaged afterwards, see :func:`headstart.train.soup`; 1: no soup.
+        greedy: of a soup: take only the members that do not raise the loss on what is held out.
     """
 
     plan: Plan
@@ -121,6 +131,8 @@ class Recipe:
     between: bool = False
     shift: bool = False
     find_rate: bool = False
+    members: int = 1
+    greedy: bool = False
 
     def divide(self, view: TrainView) -> tuple[Examples, Examples | None]:
         """What is trained on, and what is held out for early stopping."""
@@ -345,18 +357,22 @@ def _learn(
             )
             found["rate"] = rate = chosen_rate(curve)
             plan = replace(plan, rate=rate)
-        history = train(
+        once = functools.partial(
+            train,
             module,
             task,
             batches.training,
             batches.steps(),
-            plan,
-            recipe.trainable,
-            budget=budget,
+            trainable=recipe.trainable,
             evaluate=evaluate,
-            checkpoint=bench.checkpoint,
             progress=bench.saying(words),
         )
+        if recipe.members == 1:
+            history = once(plan=plan, budget=budget, checkpoint=bench.checkpoint)
+        else:
+            history, states = _members(module, once, plan, recipe.members, budget, bench.checkpoint)
+            taken = soup(module, states, evaluate, greedy=recipe.greedy)
+            found["soup"] = {"members": len(states), "taken": list(taken)}
     if recipe.between:
         found["between"] = robust(module, before, evaluate)
     bias = module.head.bias.detach().cpu().numpy().astype(np.float32)
@@ -375,6 +391,53 @@ def _learn(
     if history.averaged:
         found["averaged"] = history.averaged
     return LinearHead(weight, bias), training | found
+
+
+def _members(
+    module: nn.Module,
+    once: Callable[..., History],
+    plan: Plan,
+    count: int,
+    budget: Budget,
+    checkpoint: Path | None,
+) -> tuple[History, list[dict[str, torch.Tensor]]]:
+    """Train a network several times from one start; what happened in all, and the states at the ends.
+
+    The first is trained as the plan says. Others are only begun where there is time for as much as one took, and are
+    left out where it did not suffice, or where they diverged.
+    """
+    start = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    states: list[dict[str, torch.Tensor]] = []
+    total, longest = History(), 0.0
+    places = [None if checkpoint is None else checkpoint.with_suffix(f".{k}{checkpoint.suffix}") for k in range(count)]
+    for number, place in enumerate(places):
+        rest = None if budget.steps is None else budget.steps - total.steps
+        if number and (budget.left() < longest or rest == 0):
+            total.stopped = "budget"
+            break
+        module.load_state_dict(start)
+        began = time.monotonic()
+        own = replace(plan, rate=plan.rate * RATES[number % len(RATES)], seed=plan.seed + STRIDE * number)
+        try:
+            history = once(plan=own, budget=replace(budget, steps=rest), checkpoint=place)
+        except DivergedError:  # at a rate that others did not have
+            if not number:
+                raise
+            continue
+        longest = max(longest, time.monotonic() - began)
+        total.losses += history.losses
+        total.steps += history.steps
+        total.stopped = history.stopped
+        if not number:
+            total.best_epoch = history.best_epoch
+        if history.stopped != "budget" or not number:
+            states.append({name: value.detach().clone() for name, value in module.state_dict().items()})
+        if history.stopped == "budget":
+            break
+    for place in places:
+        if place is not None:
+            place.unlink(missing_ok=True)
+    return total, states
 
 
 def _logits(module: nn.Module, batches: Batches) -> Any:

@@ -1,6 +1,6 @@
 """One training loop."""
 
-from headstart.train.average import robust
+from headstart.train.average import robust, soup
 from headstart.train.data import Batches, CutValues, Pictures
 from headstart.train.loop import History, Plan, train
 from headstart.train.rates import chosen_rate, range_test
@@ -24,5 +24,6 @@ __all__ = [
     "chosen_rate",
     "range_test",
     "robust",
+    "soup",
     "train",
 ]

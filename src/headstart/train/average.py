@@ -1,8 +1,8 @@
-"""Averages of weights: of two networks with one origin, and of the epochs of one training."""
+"""Averages of weights: of networks with one origin, and of the epochs of one training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -47,6 +47,47 @@ def robust(module: nn.Module, start: State, evaluate: Callable[[], float] | None
         share = SHARES[found.index(min(found))]
     module.load_state_dict(interpolated(start, end, share))
     return share
+
+
+def soup(
+    module: nn.Module, states: Sequence[State], evaluate: Callable[[], float] | None, *, greedy: bool
+) -> tuple[int, ...]:
+    """Model soups (Wortsman et al. 2022): put the mean of several fine-tunings of one start into `module`.
+
+    The uniform soup is the mean of all. The greedy one (algorithm 1) goes through them from the best on, and takes one
+    more into the mean where that does not raise the loss on held-out examples, so that it is no worse there than any.
+
+    Args:
+        module: whose states they are; in place.
+        states: M of them, one or more.
+        evaluate: a loss on held-out examples, lower is better; None: nothing is held out, and all are taken.
+        greedy: which of the two.
+
+    Returns:
+        The positions of those that were taken, in the order in which they were.
+    """
+
+    def loss(state: State) -> float:
+        assert evaluate is not None
+        module.load_state_dict(state)
+        module.eval()
+        with torch.inference_mode():
+            return evaluate()
+
+    choosy = greedy and evaluate is not None
+    order = list(range(len(states)))
+    if choosy:
+        losses = [loss(state) for state in states]
+        order.sort(key=losses.__getitem__)
+    mean, best, taken = joined(None, 0, states[order[0]]), losses[order[0]] if choosy else 0.0, [order[0]]
+    for position in order[1:]:
+        candidate = joined(mean, len(taken), states[position])
+        found = loss(candidate) if choosy else 0.0
+        if found <= best:
+            mean, best = candidate, found
+            taken.append(position)
+    module.load_state_dict(mean)
+    return tuple(taken)
 
 
 def joined(mean: State | None, count: int, state: State) -> State:

@@ -56,7 +56,9 @@ class Finetune:
         balanced: in training, every class comes equally often.
         penalty: what holds the network to its source: `l2sp`, `delta`, `bss` or `cotuning`.
         strength: of the penalty; None: the usual one.
-        average: of weights: `swa`: of the epochs of the second half; `wise`: of the network and its start.
+        average: of weights: `swa`: of the epochs of the second half; `wise`: of the network and its start; `soup`: of
+            several trainings from one start; `greedy-soup`: of those among them that help on held-out examples.
+        members: trainings for a soup, each of which costs as much as one.
         shift: shift the logits by the prior of the classes, as the primary metric on held-out examples wants it.
         operations: of RandAugment that a picture goes through in augmentation.
     """
@@ -81,7 +83,8 @@ class Finetune:
     balanced: bool = False
     penalty: Penalty = "none"
     strength: float | None = None
-    average: Literal["none", "swa", "wise"] = "none"
+    average: Literal["none", "swa", "wise", "soup", "greedy-soup"] = "none"
+    members: int = 3
     shift: bool = False
     operations: int = 0
 
@@ -103,7 +106,8 @@ class Finetune:
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Forward and backward in torch, whatever the frozen forward pass is compiled to."""
         training = TRAINING_RATE * machine.cores()
-        passes = float(self.epochs * examples + (RANGE_STEPS * self.batch if self.rate is None else 0))
+        passes = float(self._trainings * self.epochs * examples)
+        passes += RANGE_STEPS * self.batch if self.rate is None else 0
         if self.penalty == "delta":
             passes *= 4 / 3  # and once forward through the source
         if isinstance(card.preprocessing, Tokens):
@@ -121,6 +125,10 @@ class Finetune:
         if card.modality == "text":
             return card.flops
         return card.flops + (0.0 if self.last is None else (self.views + 1) * (card.flops - self._cut(card).flops))
+
+    @property
+    def _trainings(self) -> int:
+        return self.members if self.average.endswith("soup") else 1
 
     def _cut(self, card: SourceCard) -> Stage:
         assert self.last is not None
@@ -149,6 +157,8 @@ class Finetune:
         refused = objective.refused(card)
         if self.last is not None and not 1 <= self.last < len(card.stages):
             refused.append(f"the last {self.last} of {len(card.stages)} stages of {card.name} cannot be trained")
+        if self._trainings < 1:
+            refused.append(f"a soup of {self.members} trainings: at least 1 is needed")
         if refused:
             raise TrialError("; ".join(refused))
         swa = self.average == "swa"
@@ -171,6 +181,8 @@ class Finetune:
             between=self.average == "wise",
             shift=self.shift,
             find_rate=self.rate is None,
+            members=self._trainings,
+            greedy=self.average == "greedy-soup",
         )
         common = {"budget": budget, "bench": bench, "words": f"finetune {card.short}", "start": True}
         cut = None if self.last is None else self._cut(card).name
