@@ -341,6 +341,7 @@ def measured_page() -> str:
         ("texts_scale", "Many texts"),
         ("layers", "Probes on several layers"),
         ("family", "Fine-tuning, and skewed data"),
+        ("earlier_run", "An earlier run as a source"),
         ("suggest", "What to label next"),
     ):
         if (RESULTS / f"{name}.json").is_file():

@@ -238,3 +238,27 @@ def test_sources(headstart):
     ]
     assert cards[0]["licence"] == "Apache-2.0"
     assert cards[0]["features"] == 1280
+
+
+def test_replay_says_whether_the_evidence_is_the_same(fitted, headstart, photos, tmp_path):
+    folder, _ = fitted
+    said = headstart("replay", folder)
+    assert said.code == 0, said.err
+    assert f"  evidence  the same as in {folder}, but for seconds" in said.out
+    assert "  replay    32 trials of" in said.err
+    assert "differs" not in said.err
+    assert open_run(f"{folder}-replay").evidence.command == open_run(folder).evidence.command
+    # Other data, and everything else that is not as it was, is told before the first trial.
+    shutil.copytree(photos, tmp_path / "others")
+    next((tmp_path / "others").rglob("*.png")).unlink()
+    document = json.loads((folder / "spec.json").read_text())
+    document["versions"]["numpy"] = "0.1"
+    document["trials"] = [trial for trial in document["trials"] if trial["phase"] != "label curve"]
+    (tmp_path / "spec.json").write_text(json.dumps(document))
+    said = headstart("replay", tmp_path / "spec.json", "--target", tmp_path / "others", "--out", tmp_path / "again")
+    assert said.code == 0, said.err
+    lines = said.err.splitlines()
+    differs = [i for i, line in enumerate(lines) if line.startswith("  differs   ")]
+    assert [lines[i].split()[1] for i in differs] == ["the", "numpy"]
+    assert max(differs) < min(i for i, line in enumerate(lines) if line.startswith("  baseline "))
+    assert headstart("replay", tmp_path / "nowhere").code == 2

@@ -9,7 +9,7 @@ import pytest
 
 from headstart import source as sources
 from headstart.budget import Budget
-from headstart.errors import SourceError
+from headstart.errors import SourceError, TrialError
 from headstart.features import body_of
 from headstart.features.known import probabilities
 from headstart.predictor import load
@@ -127,6 +127,10 @@ def test_texts(runs):
     inputs = view.examples.inputs
     mine = body_of(source).compute(inputs, np.arange(len(inputs))).vectors
     np.testing.assert_allclose(probabilities(source, mine), made["texts"].predict_proba(inputs), atol=1e-5)
+    # The old head is trained beside the new one, on texts, too.
+    both = Finetune(epochs=1, penalty="cotuning")(source, view, budget=Budget(), seed=0)
+    assert both.classes == view.classes
+    assert both.body.documents() == made["texts"].body.documents()
     # A fitted vocabulary comes with the network, and is not fitted anew.
     words = sources.find(f"run:{folder / 'words'}")
     assert words.card.preprocessing.vocabulary == 0
@@ -139,7 +143,7 @@ def test_routes_on_a_run_ship_without_it(runs, pictures, tmp_path):
     shutil.copytree(folder / "tuned", tmp_path / "tuned")
     source = sources.find(f"run:{tmp_path / 'tuned'}")
     bench = Bench(store=tmp_path / "features")
-    routes = (Probe(), Finetune(epochs=1), Finetune(epochs=1, penalty="cotuning"), ZeroShot())
+    routes = (Probe(), Finetune(epochs=1, penalty="cotuning"))
     made = [route(source, pictures.view, budget=Budget(), seed=0, bench=bench) for route in routes]
     expected = [each.predict_proba(pictures.seal.inputs) for each in made]
     for number, each in enumerate(made):
@@ -236,3 +240,10 @@ def test_what_a_run_has_seen(runs, tmp_path):
     (tmp_path / "run" / "seen.json").write_text("[]")
     with pytest.raises(SourceError, match="the folder of a finished run"):
         sources.find(f"run:{tmp_path / 'run'}").seen()
+
+
+def test_few_known_classes_are_no_map_from_names(runs, pictures):
+    source = sources.find(f"run:{runs[0] / 'tuned'}")
+    other = replace(pictures.view, classes=("dark", "light"))
+    with pytest.raises(TrialError, match=r"knows 2 classes, not these; .* takes 20"):
+        ZeroShot()(source, other, budget=Budget(), seed=0, bench=Bench(store=runs[0] / "features"))

@@ -234,7 +234,7 @@ def test_even_batches_and_weights_reach_the_training(tiny, store, monkeypatch):
     seen = []
 
     def train(module, task, epoch, *args, **kwargs):
-        seen.append((np.bincount(torch.cat([y for _, y in epoch(0)]).numpy(), minlength=3), task, args[1]))
+        seen.append((np.bincount(torch.cat([y for _, y in epoch(0)]).numpy(), minlength=3), task, kwargs["plan"]))
         return History()
 
     monkeypatch.setattr(network, "train", train)
