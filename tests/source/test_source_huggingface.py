@@ -93,6 +93,11 @@ def test_weights_that_are_missing_are_an_error_and_not_random(tmp_path):
         find(f"hf:{tmp_path / 'm'}").module()
 
 
+def _use(name):
+    source = find(name)
+    return source.card, source.tokenizer(), source.module()
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -109,9 +114,8 @@ def test_weights_that_are_missing_are_an_error_and_not_random(tmp_path):
 def test_what_is_wrong_with_a_folder_is_said(harm, words, tmp_path):
     save_encoder(tmp_path / "m", "bert", {"pooling_mode": "mean"})
     harm(tmp_path / "m")
-    source = find(f"hf:{tmp_path / 'm'}")
     with pytest.raises(SourceError, match=words):
-        (source.card, source.tokenizer(), source.module())
+        _use(f"hf:{tmp_path / 'm'}")
 
 
 def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):

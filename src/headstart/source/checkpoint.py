@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart import profile
 from headstart.errors import Problem, SourceError, WeightsError
 from headstart.store import file_digest
 
@@ -148,7 +149,8 @@ class Pretrained(FolderSource):
             SourceError: transformers is not installed, or cannot make anything of it.
         """
         need_transformers(self.name)
-        from transformers import AutoConfig
+        with profile.phase("import"):
+            from transformers import AutoConfig
 
         folder = self.folder
         try:
@@ -196,10 +198,11 @@ class Pretrained(FolderSource):
             SourceError: they cannot be read.
         """
         need_transformers(self.name)
-        import torch
-        from transformers import AutoModel
+        with profile.phase("import"):
+            import torch
+            from transformers import AutoModel
 
-        from headstart.source.transformer import quiet
+            from headstart.source.transformer import quiet
 
         try:
             with torch.random.fork_rng(devices=[]), quiet():

@@ -12,9 +12,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart import profile
 from headstart.errors import SourceError
 from headstart.source.card import SourceCard, Stage, Tokens
 from headstart.source.checkpoint import FolderSource, Pretrained, licence_in, need_transformers, read_json, weights_in
+from headstart.source.clip import KINDS, ClipSource
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +25,20 @@ if TYPE_CHECKING:
 
 LONGEST = 512  # tokens read at once, where a network could read more; longer texts are read in windows
 _IDLE = {"Normalize", "Dropout"}
+
+
+def find(name: str) -> HuggingFaceSource | ClipSource:
+    """The source for texts, or for pictures, that a checkpoint is.
+
+    Args:
+        name: a folder or a name on the hub.
+
+    Raises:
+        SourceError: transformers is not installed; or there is no such folder, and the hub did not give it.
+    """
+    need_transformers(name)
+    source = HuggingFaceSource(name)
+    return ClipSource(name) if read_json(source.folder / "config.json").get("model_type") in KINDS else source
 
 
 class HuggingFaceSource(Pretrained):
@@ -88,9 +104,10 @@ class HuggingFaceSource(Pretrained):
             SourceError: transformers is not installed; or it is no source, and why.
         """
         need_transformers(self.name)
-        import torch
+        with profile.phase("import"):
+            import torch
 
-        from headstart.source import transformer
+            from headstart.source import transformer
 
         config, (pooling, normalise) = self._config, self._pooling
         name = transformer.name_of(config, pooling)

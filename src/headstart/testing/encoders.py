@@ -102,3 +102,40 @@ def encoded_by_hand(network: Any, text: str, pooling: str) -> NDArray[np.float32
         values = network(input_ids=torch.tensor([numbers])).last_hidden_state[0]
     pooled = {"mean": values.mean(0), "cls": values[0], "last": values[-1], "max": values.amax(0)}[pooling]
     return np.asarray(pooled)
+
+
+def save_image_text(folder: Path, kind: str) -> Any:
+    """Save a two-layer image-text model for pictures of 32 x 32 pixels in `folder`, always the same, and give it back.
+
+    Args:
+        folder: is made.
+        kind: `clip` or `siglip`.
+    """
+    import torch
+    import transformers
+
+    pictures = {"image_size": 32, "patch_size": 16}
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    texts = {**shape, "vocab_size": WORDS, "max_position_embeddings": 20}
+    auto: Any = transformers.AutoModel  # untyped
+    if kind == "clip":
+        texts |= {"bos_token_id": WORDS - 2, "eos_token_id": WORDS - 1, "pad_token_id": 0}
+        config: Any = transformers.CLIPConfig(
+            text_config=texts, vision_config={**shape, **pictures, "projection_dim": 24}, projection_dim=24
+        )
+        how = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}
+    else:
+        texts |= {"pad_token_id": 1, "projection_size": 32}
+        config = transformers.SiglipConfig(text_config=texts, vision_config={**shape, **pictures})
+        how = {"size": {"height": 32, "width": 32}}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = auto.from_config(config)
+        for parameter in network.parameters():  # far enough from nothing for a difference to be seen
+            torch.nn.init.normal_(parameter, std=0.2) if parameter.ndim > 1 else None
+    network.save_pretrained(folder)
+    how |= {"resample": 3, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(how))
+    (folder / "tokenizer.json").write_text(word_tokenizer())
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    return network.eval()
