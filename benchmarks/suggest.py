@@ -1,8 +1,8 @@
 """Is labelling what `headstart suggest` names better than labelling at random?
 
 A probe on a few random labels; then as many more, suggested or at random, from the rest of the training examples; then
-the probe again, judged on the test part. The same draws for both, several of them, and a paired interval that allows for the
-labels that draws have in common; it is about this test part.
+the probe again, judged on the test part. The same draws for both, several of them, and a paired interval that allows
+for the labels that draws have in common; it is about this test part.
 """
 
 from __future__ import annotations
