@@ -3,9 +3,9 @@
     python -m benchmarks earlier_run --set draws=2 --results FOLDER     # less of it, kept elsewhere
 
 The intermediate is photos, on which the last stage of the bundled network is fine-tuned. Then it is the source for each
-of the other domains, with a few labels and with all: `stages` is bundled -> photos -> domain, and `direct` bundled ->
-domain. `own` is the earlier run's own classifier, without any label of the domain. Gains are of several stages over
-direct ones, by the same route, on the same test examples; their intervals are those of the verdict (stratified paired
+of the other domains, with a few labels: `stages` is bundled -> photos -> domain, and `direct` bundled -> domain. `own`
+is the earlier run's own classifier, without any label of the domain; a probe is also averaged with it. Gains are of
+several stages over direct ones, on the same test examples; their intervals are those of the verdict (stratified paired
 bootstrap, over examples and draws of the labels).
 """
 
@@ -24,11 +24,15 @@ SOURCE = "bundled:efficientnet_lite0"
 BEFORE, DOMAINS = "photo", ("art_painting", "sketch")
 TAIL = {"last": 1, "epochs": 10}
 LABELS = (1, 5, 20)  # of each class
-ROUTES: dict[str, tuple[str, dict[str, Any]]] = {"probe": ("probe", {}), "finetune": ("finetune", TAIL)}
+ROUTES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # strategy, and parameters direct and in stages
+    "probe": ("probe", {}, {}),
+    "probe beside the old head": ("probe", {}, {"own": True}),
+    "finetune": ("finetune", TAIL, TAIL),
+}
 FINETUNED_FROM = 20  # labels of each class; with fewer there is nothing to fine-tune with
 
 
-def main(draws: int = 5) -> dict[str, Any]:
+def main(draws: int = 6) -> dict[str, Any]:
     """Both domains, at every number of labels.
 
     Args:
@@ -82,11 +86,11 @@ def _measured(name: str, earlier: str, draws: int, store: Path) -> dict[str, Any
     out: dict[str, Any] = {"test": len(labels), "own": round(mean_score(own[None], labels, "accuracy"), 4), "rows": {}}
     print(f"   {name}, the earlier run's own classifier: {100 * out['own']:.1f} %", file=sys.stderr, flush=True)
     for each in LABELS:
-        for route, (kind, parameters) in ROUTES.items():
+        for route, (kind, direct, staged) in ROUTES.items():
             if route == "finetune" and each < FINETUNED_FROM:
                 continue
             right: dict[str, Any] = {}
-            for way, source in (("direct", SOURCE), ("stages", earlier)):
+            for way, source, parameters in (("direct", SOURCE, direct), ("stages", earlier, staged)):
                 views = [episode.view.sample(each * len(data.classes), seed) for seed in range(draws)]
                 right[way] = np.stack(
                     [

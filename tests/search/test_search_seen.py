@@ -139,5 +139,7 @@ def test_beside_its_network_only_what_uses_the_head_is_tried_on_a_run(before):
     assert beside == {"zero-shot"}
     pinned = Options(("toy:detail", name), ("finetune(penalty=cotuning)",)).settings()
     assert {s.card.name for s in pinned if s.side == "transfer"} == {name, "toy:detail"}
+    own = Options(("toy:detail", name), ("probe(own=true)",)).settings()
+    assert {s.card.name for s in own if s.side == "transfer"} == {name, "toy:detail"}
     joined = [s for s in Options(("toy:detail", "toy:pixels", name)).settings() if s.card.parts]
     assert {s.card.name for s in joined} == {"toy:detail+toy:pixels"}

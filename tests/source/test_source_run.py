@@ -170,6 +170,30 @@ def test_a_run_of_the_same_classes_needs_no_labels(runs, pictures):
     )
 
 
+def test_a_probe_beside_the_old_head_is_their_mean(runs, pictures):
+    """Of the two models' probabilities, on one body, with earlier layers and without."""
+    folder, made = runs
+    bench = Bench(store=folder / "features")
+    source, inputs = sources.find(f"run:{folder / 'tuned'}"), pictures.seal.inputs
+    fewer = pictures.view.sample(12, 0)
+    probe, both = (Probe(own=own)(source, fewer, budget=Budget(), seed=0, bench=bench) for own in (False, True))
+    expected = (probe.predict_proba(inputs) + made["tuned"].predict_proba(inputs)) / 2
+    np.testing.assert_allclose(both.predict_proba(inputs), expected, atol=1e-5)
+    both.save(folder / "both", check=inputs)
+    np.testing.assert_allclose(load(folder / "both").predict_proba(inputs), expected, atol=1e-5)
+    scratch = sources.find(f"run:{folder / 'scratch'}")
+    probe, both, own = (
+        route(scratch, fewer, budget=Budget(), seed=0, bench=bench)
+        for route in (Probe(layers="mixed"), Probe(layers="mixed", own=True), ZeroShot(centre=False))
+    )
+    expected = (probe.predict_proba(inputs) + own.predict_proba(inputs)) / 2
+    np.testing.assert_allclose(both.predict_proba(inputs), expected, atol=1e-5)
+    with pytest.raises(TrialError, match="needs the pooled output"):
+        Probe(layers="shallow", own=True)(scratch, fewer, budget=Budget(), seed=0, bench=bench)
+    with pytest.raises(TrialError, match="does not know these classes"):
+        Probe(own=True)(sources.find("toy:detail"), fewer, budget=Budget(), seed=0, bench=bench)
+
+
 def test_scores_ask_the_head_of_a_run(runs, pictures):
     """What an earlier run of the same task says of the classes beats what chance says: LEEP and NCE."""
     folder, _ = runs

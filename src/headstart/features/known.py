@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from headstart.source import NamingSource, Source
 from headstart.source.card import Classifier
 from headstart.store import Store
+from headstart.target.describe import in_words
 
 
 def known_classes(source: NamingSource, store: Path | None = None) -> Classifier:
@@ -34,6 +36,24 @@ def known_classes(source: NamingSource, store: Path | None = None) -> Classifier
         rows = np.concatenate([known.weight, known.bias[:, None]], axis=1)
         shelf.put(keys, rows, (time.perf_counter() - began) / len(keys))
     return Classifier(names, np.ascontiguousarray(rows[:, :-1]), rows[:, -1].copy())
+
+
+def own_classes(source: Source, classes: Sequence[str], store: Path | None = None) -> Classifier | None:
+    """A source's own classifier for these classes, in their order; None where it does not know each by its name.
+
+    Args:
+        source: it may know classes.
+        classes: their names; case and marks between words do not matter.
+        store: folder of the feature store; None: the user's cache.
+    """
+    if not isinstance(source, NamingSource) or not source.card.known:
+        return None
+    names = [in_words(name).casefold() for name in source.names()]
+    wanted = [in_words(name).casefold() for name in classes]
+    if any(names.count(name) != 1 for name in wanted):
+        return None
+    known, rows = known_classes(source, store), [names.index(name) for name in wanted]
+    return Classifier(tuple(classes), known.weight[rows], known.bias[rows])
 
 
 def probabilities(source: Source, X: NDArray[np.float32], store: Path | None = None) -> NDArray[np.float32] | None:

@@ -186,7 +186,8 @@ def _twin(cards: Sequence[sources.SourceCard]) -> list[str]:
 
 def _by_head(strategy: Adapt) -> bool:
     """Whether it uses what a source's head says, and so more than its network."""
-    return strategy.needs.known_classes or getattr(strategy, "penalty", "") == "cotuning"
+    chosen = getattr(strategy, "penalty", "") == "cotuning" or getattr(strategy, "own", False)
+    return strategy.needs.known_classes or bool(chosen)
 
 
 def _several(cards: Sequence[sources.SourceCard], modality: str) -> list[sources.SourceCard]:

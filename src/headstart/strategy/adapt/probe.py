@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features.engine import POOLED
-from headstart.predictor import LinearHead, Predictor
+from headstart.features.known import own_classes
+from headstart.predictor import LinearHead, MeanHead, Predictor
 from headstart.predictor.prior import choose_shift
 from headstart.source.card import Source, SourceCard, beside, halfway
 from headstart.strategy import bands, linear
@@ -41,6 +42,8 @@ class Probe:
             :func:`headstart.strategy.bands.relevance`); fewer where fewer have any.
         shift: shift the logits by the prior of the classes, as the primary metric wants it on predictions for examples
             that were left out: see :func:`headstart.predictor.prior.choose_shift`. It changes skewed targets alone.
+        own: average the probabilities with those of the source's own classifier, which must know the classes by their
+            names, as an earlier run of the same task does.
     """
 
     name: ClassVar[str] = "probe"
@@ -53,6 +56,7 @@ class Probe:
     weights: Literal["equal", "learned"] = "equal"
     keep: float = 1.0
     shift: bool = False
+    own: bool = False
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -104,7 +108,27 @@ class Probe:
         seed: int,
         bench: Bench = PLAIN,
     ) -> Predictor:
-        """Features from the store, then the head; the predictor computes no stage, and keeps no column, without use."""
+        """Features from the store, then the head; the predictor computes no stage, and keeps no column, without use.
+
+        Raises:
+            TrialError: it asks for stages or for classes that the source does not have.
+        """
+        predictor = self._fitted(source, view, bench)
+        return self._averaged(predictor, source, bench) if self.own else predictor
+
+    def _averaged(self, predictor: Predictor, source: Source, bench: Bench) -> Predictor:
+        """With the source's own classifier beside the probe, on one body."""
+        known, body = own_classes(source, predictor.classes, bench.store), predictor.body
+        if known is None:
+            raise TrialError(f"own: {source.card.name} does not know these classes by their names")
+        outputs = tuple(body.spec()["outputs"])
+        if outputs[-1] != POOLED:
+            raise TrialError("own: the source's classifier needs the pooled output, which this probe does not take")
+        columns = np.array([[0, body.width], [body.width - source.card.features, body.width]], dtype=np.int64)
+        return replace(predictor, head=MeanHead([predictor.head, LinearHead(known.weight, known.bias)], columns))
+
+    def _fitted(self, source: Source, view: TrainView, bench: Bench) -> Predictor:
+        """The probe."""
         outputs = _outputs(source.card, self.layers)
         if not outputs:
             raise TrialError(f"{source.card.name} has no stages that a probe could take: use layers=deep")

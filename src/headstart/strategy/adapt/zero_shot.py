@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Tally, body_of
-from headstart.features.known import known_classes
+from headstart.features.known import known_classes, own_classes
 from headstart.predictor import ConvexHead, CosineHead, Head, LinearHead, Predictor
 from headstart.predictor.heads import unit
 from headstart.source import find
-from headstart.source.card import Classifier, NamingSource, ReadingSource, Source, SourceCard
+from headstart.source.card import NamingSource, ReadingSource, Source, SourceCard
 from headstart.strategy import semantic
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.describe import in_words
@@ -115,7 +115,7 @@ class ZeroShot:
         for said, name in zip(sentences, view.classes, strict=True):
             said.extend([] if said else _in(templates, in_words(name)))
         mean: NDArray[np.float32] | None = None
-        own = None if self.method or view.descriptions else _own(source, view.classes, bench)
+        own = None if self.method or view.descriptions else own_classes(source, view.classes, bench.store)
         by_angle = own is None and (card.modality == "text" or card.reads)
         if self.centre and len(view):
             X = bench.features(body, view.examples.inputs, card.short)
@@ -154,18 +154,6 @@ class ZeroShot:
             return ConvexHead(weight, bias, known, np.float32(SCALE) * wanted, np.array(choice.value, np.float32)), how
         unseen = semantic.bilinear(known, weight, wanted, choice.value)
         return LinearHead(unseen, _shift(unseen, mean)), how
-
-
-def _own(source: Source, classes: Sequence[str], bench: Bench) -> Classifier | None:
-    """A source's own classifier for these classes, in their order; None where it does not know each by its name."""
-    if not isinstance(source, NamingSource) or not source.card.known:
-        return None
-    names = [in_words(name).casefold() for name in source.names()]
-    wanted = [in_words(name).casefold() for name in classes]
-    if any(names.count(name) != 1 for name in wanted):
-        return None
-    known, rows = known_classes(source, bench.store), [names.index(name) for name in wanted]
-    return Classifier(tuple(classes), known.weight[rows], known.bias[rows])
 
 
 def _in(templates: Sequence[str], name: str) -> list[str]:
