@@ -96,6 +96,7 @@ class Result:
             in other phases, and where it would take many forward passes.
         spare_labels: (M,) int64, of those.
         wall: seconds, as measured.
+        predicted: what the plan had predicted of `wall`; None where trials are counted, or it was not asked.
         saved: seconds of features that the store had and that would have been needed.
         cpu: CPU seconds of the process.
         memory_mb: highest resident memory.
@@ -117,6 +118,7 @@ class Result:
     spare_right: NDArray[np.bool_] | None = None
     spare_labels: NDArray[np.int64] | None = None
     wall: float = 0.0
+    predicted: float | None = None
     saved: float = 0.0
     cpu: float = 0.0
     memory_mb: float = 0.0

@@ -288,7 +288,7 @@ class TextBody(NetworkBody):
             pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
         return vectors
 
-    def _folder(self) -> Any:
+    def engine_folder(self) -> Path | None:
         if self._digest is None or self.device != "cpu":
             return None
         return compiled.place(self.architecture, f"{self._digest} {[s.name for s in self.stages]}", None)

@@ -28,6 +28,9 @@ ABANDONED = 3600.0
 WORDS = ("source", "architecture", "features", "kind", "stage", "view", "views", "size", "precision")
 """Keys of a space that tell people what it is, in this order."""
 
+SECONDS = "seconds.json"
+"""What trials took on this machine; see :mod:`headstart.search.history`."""
+
 AT_ONCE = 2**24
 """Bytes that are verified in one step."""
 
@@ -39,7 +42,7 @@ class Held:
     """One line of the list.
 
     Args:
-        kind: `features`, `examined` or another kind of arrays; `index`; `digests`; `compiled`; or `old`: what nobody
+        kind: `features`, `examined` or another kind of arrays; `index`; `digests`; `compiled`; `seconds`; or `old`: what nobody
             reads any more.
         what: in words.
         count: arrays, digests or files.
@@ -71,7 +74,7 @@ class Contents:
     @property
     def arrays(self) -> int:
         """Bytes that arrays take: what the limit is about."""
-        return sum(part.bytes for part in self.held if part.kind not in ("index", "digests", "compiled", "old"))
+        return sum(part.bytes for part in self.held if part.kind not in ("index", "digests", "compiled", "seconds", "old"))
 
     @property
     def bytes(self) -> int:
@@ -171,6 +174,7 @@ def prune(to: int | None = None, *, everything: bool = False, folder: Path | Non
                 _shrink(connection)
         for place in _compiled(cache):
             shutil.rmtree(place, ignore_errors=True)
+        (cache / SECONDS).unlink(missing_ok=True)
     for place in _abandoned(cache):
         shutil.rmtree(place, ignore_errors=True)
     with suppress(OSError):
