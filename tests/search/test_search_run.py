@@ -130,7 +130,7 @@ def test_transfer_that_hurts_is_not_shipped(go, tmp_path):
 
 @fast
 def test_transfer_that_makes_no_difference_is_undetermined_and_the_baseline_is_shipped(go):
-    found = go(null(test=100), trials=8).evidence
+    found = go(null(test=100), trials=6).evidence
     assert found.verdict == "undetermined"
     assert found.gain.low <= 0 <= found.gain.high
     assert found.baseline.validation_score >= found.transfer.validation_score

@@ -89,7 +89,7 @@ def test_one_route_is_judged_over_all_draws(shoot, tmp_path, heard, monkeypatch)
 
 
 def test_one_label_of_each_class_and_transfer_that_hurts(shoot):
-    found = shoot(negative(), shots=1, draws=8, trials=10).evidence
+    found = shoot(negative(), shots=1, draws=8).evidence
     assert found.verdict in ("hurt", "undetermined")
     assert found.gain.estimate < 0
     assert found.shipped == "baseline"

@@ -9,7 +9,7 @@ from headstart.predictor import ConstantHead, LinearHead, MeanHead, load
 from headstart.predictor.heads import restore
 from headstart.search import Options
 from headstart.search.plan import Plan
-from headstart.search.seconds import PREPARING
+from headstart.search.seconds import PREPARING, STORED
 from headstart.source import JoinedSource, find, join
 from headstart.source.joined import names_in
 from headstart.strategy import Bench
@@ -141,7 +141,9 @@ def test_the_plan_knows_what_of_an_ensemble_is_there_already():
         return plan.seconds(results).search(ensemble, "test")
 
     first = predicted(LITES[0].name)
-    assert first - predicted(LITES[0].name, LITES[1].name) == pytest.approx(PREPARING + 100 * LITES[1].flops / 1e9)
+    assert first - predicted(LITES[0].name, LITES[1].name) == pytest.approx(
+        PREPARING + 100 * (STORED + LITES[1].flops / 1e9)
+    )
     assert predicted(*(card.name for card in LITES)) < 5
 
 

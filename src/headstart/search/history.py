@@ -48,9 +48,10 @@ def known(settings: Sequence[Setting], view: Inputs, sealed: Inputs) -> Known:
     held: dict[str, tuple[float, float]] = {}
     ready: list[str] = []
     cards = {setting.card.name: setting.card for setting in settings}
-    for name, card in cards.items():
+    helpers = {str(getattr(setting.strategy, "encoder", "")) for setting in settings}
+    for name in sorted({*cards, *helpers}):
         # Of others one would have to load the weights, or to download them, to know by what name they are kept.
-        if not name.startswith("bundled:") or card.parts:
+        if not name.startswith("bundled:") or "+" in name:
             continue
         with contextlib.suppress(HeadstartError, OSError):
             body = body_of(sources.find(name))
@@ -61,7 +62,8 @@ def known(settings: Sequence[Setting], view: Inputs, sealed: Inputs) -> Known:
             folder = body.engine_folder()
             if folder is not None and folder.is_dir() and not compiled.refused(folder):
                 ready.append(name)
-    asked = {name for setting in settings for name in (*setting.kinds, f"once {setting.kinds[-1]}")}
+    asked = {name for setting in settings for name in setting.kinds}
+    asked |= {f"once {s.kinds[-1]}{state}" for s in settings for state in ("", *(f" {state}" for state in STATES))}
     asked |= {f"pass {name}" for setting in settings for name in setting.passes}
     asked |= {f"prepare {name} {state}" for name in cards for state in STATES}
     rates = {name: median(values) for name, values in mine.get("rates", {}).items() if name in asked}

@@ -82,6 +82,8 @@ class Setting:
 
         The first word of a name is the source; what a cut needs beside the pooled output is a pass of its own.
         """
+        if parts := getattr(self.strategy, "parts", ()):
+            return {name: n for part in parts for name, n in replace(self, strategy=part).passes.items()}
         card, frozen = self.card, self.strategy.frozen(self.card)
         if card.parts and frozen:
             return {part.name: part.flops for part in card.parts}
@@ -312,7 +314,9 @@ class Plan:
     ) -> list[tuple[Setting, int]]:
         """What this side would do next, best first."""
         mine = [s for s in standings.values() if s.setting.side == side]
-        cost = {s.setting.key: seconds.search(s.setting, self.episodes[0]) for s in mine}
+        # Where trials are counted they take turns as if none had left features to the others.
+        how = seconds.whole if self.trials is not None else functools.partial(seconds.search, episode=self.episodes[0])
+        cost = {s.setting.key: how(s.setting) for s in mine}
         ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
         families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
         new = [s for s in mine if not s.tried and (s.setting.key in firsts or s.setting.family in families)]

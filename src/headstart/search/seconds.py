@@ -30,6 +30,8 @@ PREPARING = 4.0  # seconds to load a network and compile it
 PREPARED = 0.3  # the same where it was compiled before
 FIRST = 4.0  # more for the first network of a run: the libraries that load and compile it
 ONCE = 0.1  # seconds of imports in the first trial of a strategy
+MOST_ONCE = 3.0  # likewise, where a first trial took longer than expected and nobody knows why
+STORED = 3e-4  # seconds to keep the features of one input
 SHORTEST = 1e-3  # seconds; what is measured below is the clock
 RECALLED = 2e-5  # seconds to read the features of one input from the store
 STATES = ("new", "compiled")  # of a network on this machine
@@ -129,6 +131,7 @@ class Seconds:
         self._own: dict[str, list[tuple[Result, bool]]] = defaultdict(list)  # setting -> with whether it was a first
         self._ratios: dict[str, list[float]] = defaultdict(list)
         self.strategies: set[str] = set()
+        self._first: dict[str, Result] = {}
         for result in (*others, *results):
             if (setting := self._settings.get(result.spec.setting)) is not None:
                 self._take(result, setting)
@@ -137,8 +140,10 @@ class Seconds:
     # -- what was measured ----------------------------------------------------------------------------------------
 
     def _take(self, result: Result, setting: Setting) -> None:
-        first = setting.strategy.name not in self.strategies
+        # What was a first, or had features to compute and to keep, says little of the next trial of its kind.
+        first = setting.strategy.name not in self.strategies or result.computed > 0
         self.strategies.add(setting.strategy.name)
+        self._first.setdefault(setting.strategy.name, result)
         passes = setting.passes
         new = [name for name in passes if result.spec.episode not in self._viewed[name]]
         parts = [part.name for part in setting.card.parts or (setting.card,)]
@@ -178,6 +183,11 @@ class Seconds:
         """Wall seconds of one search trial, with the features it is the first to need."""
         return self.own(setting, self.sizes.fitted) + self._view(setting, episode) + self._once(setting)
 
+    def whole(self, setting: Setting) -> float:
+        """Wall seconds of a search trial that finds no features, by what is known before a run."""
+        operations = sum(setting.passes.values())
+        return self._expected(setting, self.sizes.fitted) + self.sizes.examples * operations / self.usual
+
     def final(self, setting: Setting, episode: str, labels: int | None = None) -> float:
         """Wall seconds of a trial that predicts the sealed inputs, trained on `labels` (None: on all)."""
         trained = self.own(setting, self.sizes.training if labels is None else labels, sealed=True)
@@ -196,7 +206,8 @@ class Seconds:
         (result, _) = found[0]
         before = self._expected(setting, self.sizes.learned(result))
         took = max(SHORTEST, result.own_seconds)
-        took = max(took - self._imports(setting), min(took, before * factor))
+        once = self.known.rates.get(self._once_name(setting), MOST_ONCE)
+        took = max(took - once, min(took, before * factor))
         return took * expected / before + recalled
 
     def _scaled(
@@ -212,7 +223,10 @@ class Seconds:
         like = [result for result in seasoned if far(result) == nearest]
         before = self._expected(setting, self.sizes.learned(like[0]))
         took = median_low([max(SHORTEST, result.own_seconds) for result in like])
-        return took * expected / before + (recalled if nearest[0] else 0.0)
+        # What a trial takes whatever it learns from does not grow with the examples.
+        grown = took + (expected - before) * self.factor(setting)
+        least, most = sorted((took, took * expected / before))
+        return min(most, max(least, grown)) + (recalled if nearest[0] else 0.0)
 
     def factor(self, setting: Setting) -> float:
         """Actual over expected seconds of what is most like a setting: in this run, else on this machine before."""
@@ -223,11 +237,19 @@ class Seconds:
                 return self.known.rates[name]
         return 1.0
 
-    def _imports(self, setting: Setting) -> float:
-        return self.known.rates.get(f"once {setting.kinds[-1]}", ONCE)
+    def _once_name(self, setting: Setting) -> str:
+        """Under which what a first trial takes longer is remembered; some have a network to load beside the source's."""
+        helper = getattr(setting.strategy, "encoder", None)
+        return f"once {setting.kinds[-1]}" + (f" {self.known.state(helper)}" if helper else "")
 
     def _once(self, setting: Setting) -> float:
-        return 0.0 if setting.strategy.name in self.strategies else self._imports(setting)
+        if setting.strategy.name in self.strategies:
+            return 0.0
+        helper = getattr(setting.strategy, "encoder", None)
+        usual = ONCE if setting.passes or self._expected(setting, self.sizes.fitted) > ONCE else 0.0
+        if helper:
+            usual += PREPARED if helper in self.known.compiled else PREPARING + FIRST
+        return self.known.rates.get(self._once_name(setting), usual)
 
     def _view(self, setting: Setting, episode: str) -> float:
         """Seconds for the features of labelled examples, and for the networks that compute them."""
@@ -277,8 +299,8 @@ class Seconds:
             prepare = self.known.rates.get(f"prepare {source} {self.known.state(source)}", usual)
         if name in self._spent:
             seconds, count, _ = self._spent[name]
-            return prepare + inputs * seconds / count
-        return prepare + inputs * operations / self._speed(name)
+            return prepare + inputs * (STORED + seconds / count)
+        return prepare + inputs * (STORED + operations / self._speed(name))
 
     def _speed(self, name: str) -> float:
         """Operations per second in a pass: as measured, else as it was on this machine, else as others are."""
@@ -307,13 +329,14 @@ class Seconds:
 
     def _firsts(self) -> dict[str, float]:
         """What the first trial of each strategy took longer than others of its hyper-parameters did."""
-        found = {}
+        found: dict[str, float] = {}
         for key, results in self._own.items():
             setting = self._settings[key]
-            for result, first in results:
-                if first and not cut_short(result) and setting.kinds[0] in self._ratios:
-                    usual = self._expected(setting, self.sizes.learned(result)) * median(self._ratios[setting.kinds[0]])
-                    found[f"once {setting.kinds[-1]}"] = max(SHORTEST, result.own_seconds - usual)
+            for result, _ in results:
+                name = self._once_name(setting)
+                if name not in found and not cut_short(result) and result is self._first[setting.strategy.name]:
+                    usual = self._expected(setting, self.sizes.learned(result)) * self.factor(setting)
+                    found[name] = max(SHORTEST, result.own_seconds - usual - STORED * result.computed)
         return found
 
 
