@@ -1,4 +1,4 @@
-"""What `import headstart` offers: fit, adapt, check, rank, shift, suggest, zero_shot, sources, load, open_run."""
+"""What `import headstart` offers: fit, plan, adapt, check, rank, shift, suggest, zero_shot, sources, load, open_run."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from headstart.search import shift as moved
 from headstart.search import suggest as suggesting
 from headstart.search.adapt import Adapted, AdaptOptions
 from headstart.search.adapt import adapt as run_adaptation
+from headstart.search.rehearse import Rehearsal, rehearse
 from headstart.search.run import EVIDENCE, MODEL, refuse_foreign
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of
@@ -253,6 +254,44 @@ def rank(
     target = data if isinstance(data, Target) else load_target(data, **options)
     seed = int(options.get("seed", 0))
     return ranking.rank(target, tuple(sources), by=by, resamples=resamples, seed=seed, device=device, progress=progress)
+
+
+def plan(
+    data: Any,
+    *,
+    budget: str | float | Budget = "2m",
+    source: Sequence[str] = (),
+    strategy: Sequence[str] = (),
+    shots: int | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Rehearsal:
+    """What :func:`fit` would do with a budget, trial by trial, and how long it would take. Nothing is trained.
+
+    It is a rehearsal with the plan of a run, in which trials take the seconds that are predicted: from what earlier
+    runs measured on this machine, else from what a usual machine does. Scores are not known yet, so that the final
+    trials are of assumed leaders.
+
+    Args:
+        data: as for :func:`fit`.
+        budget: of the run.
+        source: names of pretrained sources; empty: the bundled ones.
+        strategy: names of strategies, as for :func:`fit`; empty: all.
+        shots: as for :func:`fit`.
+        draws: as for :func:`fit`.
+        seed: of the run.
+        options: `label`, `input`, `group`, `test_fraction`, `name`, as for :func:`fit`.
+
+    Raises:
+        InputError: the data or an option is wrong.
+    """
+    chosen = prepare(budget, source, strategy, seed)
+    check_shots(shots, draws)
+    target = data if isinstance(data, Target) else load_target(data, seed=seed, **options)
+    if shots is not None:
+        target = drawn(target, shots, draws, seed=seed)
+    return rehearse(target, chosen)
 
 
 def suggest(

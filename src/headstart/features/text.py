@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -289,6 +290,7 @@ class TextBody(NetworkBody):
         return vectors
 
     def engine_folder(self) -> Path | None:
+        """As for pictures."""
         if self._digest is None or self.device != "cpu":
             return None
         return compiled.place(self.architecture, f"{self._digest} {[s.name for s in self.stages]}", None)

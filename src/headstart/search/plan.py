@@ -159,6 +159,7 @@ class Plan:
         rate: operations per second to count with before any were measured; None: see :class:`Seconds`.
         known: of this machine before the run.
         others: results of the run's other episodes, which share features.
+        rehearsed: the results are imagined, so that nothing can be learned from what they took.
     """
 
     def __init__(
@@ -177,6 +178,7 @@ class Plan:
         rate: float | None = None,
         known: Known = NOTHING,
         others: Sequence[Result] = (),
+        rehearsed: bool = False,
     ) -> None:
         self.episodes, self.settings = tuple(episodes), list(settings)
         given = training < examples  # some are for validation alone
@@ -185,6 +187,7 @@ class Plan:
         self.sizes = Sizes(examples, fitted, training, sealed, classes, drawn=len(self.episodes) > 1)
         self.trials, self.seeds, self.folds, self.label_curve = trials, seeds, folds, label_curve
         self.rate, self.known, self.others = rate, known, tuple(others)
+        self.timed = trials is None and not rehearsed
 
     def ask(
         self, results: Sequence[Result], scores: dict[str, float], left: float, *, closed: bool = False
@@ -332,6 +335,10 @@ class Plan:
         leader = self.leader(standings, side)
         return 0.0 if leader is None else self._finals(leader, seconds)
 
+    def reserved(self, setting: Setting) -> float:
+        """Seconds that would be kept for final trials of a setting before it is tried."""
+        return self._finals(setting, self.seconds(()))
+
     def _finals(self, setting: Setting, seconds: Seconds) -> float:
         """Seconds of the final trials of a setting that there must be time for."""
         once, sealed = seconds.own(setting, self.sizes.training), seconds.sealed(setting, self.episodes[0])
@@ -399,7 +406,7 @@ class Plan:
 
     def seconds(self, results: Sequence[Result]) -> Seconds:
         """What trials will take; where trials are counted nothing that was measured is looked at."""
-        how: dict[str, Any] = {"rate": self.rate, "others": self.others, "timed": self.trials is None}
+        how: dict[str, Any] = {"rate": self.rate, "others": self.others, "timed": self.timed}
         return Seconds(results, self.settings, self.sizes, known=self.known, **how)
 
     def untried(self, results: Sequence[Result], scores: dict[str, float]) -> list[tuple[Setting, float]]:

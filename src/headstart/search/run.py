@@ -211,8 +211,8 @@ class Runner:
             )
             if options.budget.seconds is not None:  # with trials counted, nothing may depend on it
                 first = target.episodes[0]
-                known = history.known(self.settings, first.view.examples.inputs, first.seal.inputs)
-                self.ledger.write("history", **known.to_json())
+                before = history.known(self.settings, first.view.examples.inputs, first.seal.inputs)
+                self.ledger.write("history", **before.to_json())
             return
         differing = [key for key, value in identity.items() if known["identity"].get(key) != value]
         if differing or known.get("format") != FORMAT:
@@ -292,7 +292,7 @@ class Runner:
         """The episodes that choose their routes together: all few-shot draws; of any others, each alone."""
         return [list(episodes)] if self.target.shots is not None else [[episode] for episode in episodes]
 
-    def _plan(self, together: Sequence[Episode]) -> Plan:
+    def _plan(self, together: Sequence[Episode], *, rehearsed: bool = False) -> Plan:
         view, draws = together[0].view, self.target.shots is not None
         alone = self.target.split != "cross-fit" and not draws
         if draws:
@@ -313,6 +313,7 @@ class Runner:
             rate=self._rate(),
             known=self._known(),
             others=[r for r in self.ledger.results.values() if r.spec.episode not in {e.name for e in together}],
+            rehearsed=rehearsed,
         )
 
     def _known(self) -> Known:

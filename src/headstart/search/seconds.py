@@ -35,6 +35,7 @@ STORED = 3e-4  # seconds to keep the features of one input
 SHORTEST = 1e-3  # seconds; what is measured below is the clock
 RECALLED = 2e-5  # seconds to read the features of one input from the store
 STATES = ("new", "compiled")  # of a network on this machine
+WORST = 3  # trials that are named, of those that were predicted badly
 ENOUGH = 16  # inputs in a pass that say how fast it is
 
 
@@ -238,7 +239,7 @@ class Seconds:
         return 1.0
 
     def _once_name(self, setting: Setting) -> str:
-        """Under which what a first trial takes longer is remembered; some have a network to load beside the source's."""
+        """Under which it is remembered how much longer a first trial takes; some load a network beside the source's."""
         helper = getattr(setting.strategy, "encoder", None)
         return f"once {setting.kinds[-1]}" + (f" {self.known.state(helper)}" if helper else "")
 
@@ -350,7 +351,7 @@ def accuracy(results: Sequence[Result]) -> dict[str, Any] | None:
 
     Returns:
         `trials`; `within`, the share of them that took between half and twice what was predicted; `ratio`, the median
-        of actual over predicted seconds; `worst`, those furthest off: `words`, `phase`, `predicted`, `seconds`.
+        of actual over predicted seconds; `worst`, those furthest off.
     """
     told = [(r, max(SHORTEST, r.wall) / max(SHORTEST, r.predicted)) for r in results if r.predicted is not None]
     if not told:
@@ -361,13 +362,16 @@ def accuracy(results: Sequence[Result]) -> dict[str, Any] | None:
         "within": sum(within(ratio) for _, ratio in told) / len(told),
         "ratio": median(ratio for _, ratio in told),
         "worst": [
-            {"words": r.spec.words(), "phase": r.spec.phase, "predicted": r.predicted, "seconds": r.wall}
+            {
+                "source": r.spec.source,
+                "strategy": r.spec.strategy,
+                "phase": r.spec.phase,
+                "predicted": r.predicted,
+                "seconds": r.wall,
+            }
             for r, _ in far[:WORST]
         ],
     }
-
-
-WORST = 3  # trials that are named
 
 
 def within(ratio: float) -> bool:

@@ -42,7 +42,7 @@ class Held:
     """One line of the list.
 
     Args:
-        kind: `features`, `examined` or another kind of arrays; `index`; `digests`; `compiled`; `seconds`; or `old`: what nobody
+        kind: `features`, `examined` or another kind of arrays; `index`; `digests`; `compiled`; or `old`: what nobody
             reads any more.
         what: in words.
         count: arrays, digests or files.
@@ -74,7 +74,7 @@ class Contents:
     @property
     def arrays(self) -> int:
         """Bytes that arrays take: what the limit is about."""
-        return sum(part.bytes for part in self.held if part.kind not in ("index", "digests", "compiled", "seconds", "old"))
+        return sum(part.bytes for part in self.held if part.kind not in ("index", "digests", "compiled", "old"))
 
     @property
     def bytes(self) -> int:
@@ -140,7 +140,7 @@ def prune(to: int | None = None, *, everything: bool = False, folder: Path | Non
 
     Args:
         to: bytes that arrays may still take; None: their limit.
-        everything: remove all there is, compiled networks and digests, too.
+        everything: remove all there is, compiled networks, digests and what trials took, too.
         folder: the cache; None: the user's.
 
     Returns:
