@@ -19,7 +19,7 @@ def test_a_table(headstart, photos):
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert lines[0].startswith("  plan      ")
-    assert lines[0].endswith(" of 1 min 0 s")
+    assert lines[0].endswith(" of 60 s")
     assert lines[1].split() == ["stage", "side", "route", "trials", "each", "begins", "at"]
     assert lines[2].split()[:4] == ["explore", "baseline", "majority", "fold"]
     finals = [line for line in lines if line.startswith("    final")]

@@ -60,10 +60,10 @@ def test_cross_fitted_folds_and_draws_are_rehearsed_too(options_of):
 
 
 def test_a_run_writes_what_was_known_and_what_was_predicted_and_the_next_begins_with_it(go, options_of, tmp_path):
-    planted = positive()
-    short = Budget(6.0)
-    rehearsed = rehearse(planted.target(), options_of(planted, budget=short))
-    first = go(planted, budget=short)
+    planted = positive(40, 80)
+    how = {"strategies": ("prototypes",), "budget": Budget(6.0)}
+    rehearsed = rehearse(planted.target(), options_of(planted, **how))
+    first = go(planted, **how)
     ledger = Ledger(tmp_path / "run")
     assert next(iter(ledger.results.values())).spec == rehearsed.steps[0].spec
     assert [event["event"] for event in ledger.events[:2]] == ["run", "history"]
@@ -73,13 +73,13 @@ def test_a_run_writes_what_was_known_and_what_was_predicted_and_the_next_begins_
     assert Result.from_json(planned[0].to_json()).predicted == planned[0].predicted
     assert first.evidence.predictions.trials == len(planned)
 
-    found = rehearse(planted.target(), options_of(planted, budget=Budget(6.0)))
+    found = rehearse(planted.target(), options_of(planted, **how))
     assert found.measured
     assert found.last["trials"] == len(planned)
     assert (cache_directory() / "seconds.json").is_file()
     # A run that is resumed after the machine has learned goes by what its own ledger says.
     before = Ledger(tmp_path / "run").first("history")
-    again = go(planted, budget=Budget(6.0))
+    again = go(planted, **how)
     assert Ledger(tmp_path / "run").first("history") == before
     assert again.evidence == first.evidence
 

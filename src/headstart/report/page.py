@@ -325,9 +325,10 @@ def cost_sentences(evidence: Evidence) -> list[str]:
 
 def predictions_sentence(off: Predictions) -> str:
     """How far off the predicted seconds of trials were, and which was the furthest."""
+    count = f"{round(off.within * off.trials)} of {words.plural(off.trials, 'trial')}"
     said = (
-        f"The plan had predicted the seconds of {round(off.within * off.trials)} of "
-        f"{words.plural(off.trials, 'trial')} within a factor of two; in the median a trial took {off.ratio:.2g} times what was predicted."
+        f"The plan had predicted the seconds of {count} within a factor of two; in the median a trial took "
+        f"{off.ratio:.2g} times what was predicted."
     )
     if not off.worst:
         return said
