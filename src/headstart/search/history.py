@@ -17,11 +17,12 @@ from typing import Any
 from headstart import files, machine
 from headstart import source as sources
 from headstart.errors import HeadstartError
-from headstart.features import body_of, compiled
+from headstart.features import Body, HandcraftedBody, body_of, compiled
 from headstart.search.plan import Plan, Setting
 from headstart.search.seconds import STATES, Known, accuracy
 from headstart.store import Store
 from headstart.store.manage import SECONDS
+from headstart.strategy.adapt.classical import Classical
 from headstart.target.inputs import Inputs
 from headstart.trial import Result
 
@@ -55,13 +56,16 @@ def known(settings: Sequence[Setting], view: Inputs, sealed: Inputs) -> Known:
             continue
         with contextlib.suppress(HeadstartError, OSError):
             body = body_of(sources.find(name))
-            shelves = [Store(part.space, (part.width,), dtype=part.dtype) for part in body.parts()]
-            shares = (_share(shelves, view), _share(shelves, sealed))
-            if any(shares):
-                held[name] = shares
+            held[name] = _shares(body, view, sealed)
             folder = body.engine_folder()
             if folder is not None and folder.is_dir() and not compiled.refused(folder):
                 ready.append(name)
+    for setting in settings:
+        made = setting.strategy
+        if isinstance(made, Classical) and made.size is not None and not made.parts:
+            with contextlib.suppress(OSError):
+                held |= dict.fromkeys(setting.passes, _shares(HandcraftedBody(made.features, made.size), view, sealed))
+    held = {name: shares for name, shares in held.items() if any(shares)}
     asked = {name for setting in settings for name in setting.kinds}
     asked |= {f"once {s.kinds[-1]}{state}" for s in settings for state in ("", *(f" {state}" for state in STATES))}
     asked |= {f"pass {name}" for setting in settings for name in setting.passes}
@@ -70,9 +74,14 @@ def known(settings: Sequence[Setting], view: Inputs, sealed: Inputs) -> Known:
     return Known(rates, held, tuple(ready), mine.get("last"))
 
 
-def _share(shelves: Sequence[Store], inputs: Inputs) -> float:
-    digests = inputs.digests()
-    return min((float(shelf.has(digests).mean()) for shelf in shelves), default=0.0) if digests else 0.0
+def _shares(body: Body, view: Inputs, sealed: Inputs) -> tuple[float, float]:
+    """Which shares of the inputs have the features of a body in the store."""
+    shelves = [Store(part.space, (part.width,), dtype=part.dtype) for part in body.parts()]
+    digests = (view.digests(), sealed.digests())
+    first, second = (
+        min((float(shelf.has(each).mean()) for shelf in shelves), default=0.0) if each else 0.0 for each in digests
+    )
+    return first, second
 
 
 def learn(plans: Sequence[tuple[Plan, Sequence[Result]]]) -> None:

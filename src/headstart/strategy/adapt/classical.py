@@ -75,7 +75,7 @@ class Classical:
         small, large = sorted((examples, width))
         if self.machine == "ridge":
             return 0.01 + 20 * small**2 * large / 2e10
-        return 0.01 + examples**2 * (2 * width / 2e10 + classes * 2e-7)
+        return 0.01 + examples**2 * (2 * width / 2e10 + classes * 1e-7)
 
     @property
     def parts(self) -> tuple[Classical, ...]:
