@@ -323,7 +323,11 @@ class Plan:
         ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
         families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
         new = [s for s in mine if not s.tried and (s.setting.key in firsts or s.setting.family in families)]
-        wishes = [(s.setting, 0) for s in sorted(new, key=lambda s: cost[s.setting.key])]
+        # The first features of a source serve many later trials, so that they are not put off for a network.
+        wishes = [
+            (s.setting, 0)
+            for s in sorted(new, key=lambda s: (not ranked and s.setting.strategy.needs.gradients, cost[s.setting.key]))
+        ]
         for standing in ranked[:3]:
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
             if seed is not None and not standing.failed:

@@ -154,8 +154,9 @@ class _Rehearsing(Runner):
         names = {episode.name for episode in together}
         results = [r for r in self.ledger.results.values() if r.spec.episode in names]
         # Scores are not known, so that they rise with what was spent; all folds of a setting agree.
-        own = {r.spec.setting: r.own_seconds for r in results}
-        return results, {r.spec.key: s / (s + LONG) for r in results for s in [own[r.spec.setting]]}
+        searched = [r for r in results if r.spec.phase == "search"]
+        own = {r.spec.setting: r.own_seconds for r in reversed(searched)}
+        return results, {r.spec.key: s / (s + LONG) for r in searched for s in [own[r.spec.setting]]}
 
     def _execute(self, spec: Spec, episode: Episode, predicted: float | None, until: float = 0.0) -> None:
         seconds = predicted or 0.0

@@ -45,7 +45,7 @@ class Sizes:
 
     Args:
         examples: labelled, in the view: what a first search trial needs features of.
-        fitted: of those, what a search trial trains on.
+        fitted: of those, what a search trial trains on; it predicts the others.
         training: of those, what a final trial trains on.
         sealed: inputs that a final trial predicts.
         classes: number of classes.
@@ -133,6 +133,7 @@ class Seconds:
         self._ratios: dict[str, list[float]] = defaultdict(list)
         self.strategies: set[str] = set()
         self._first: dict[str, Result] = {}
+        self._trained_before = False
         for result in (*others, *results):
             if (setting := self._settings.get(result.spec.setting)) is not None:
                 self._take(result, setting)
@@ -144,6 +145,7 @@ class Seconds:
         # What was a first, or had features to compute and to keep, says little of the next trial of its kind.
         first = setting.strategy.name not in self.strategies or result.computed > 0
         self.strategies.add(setting.strategy.name)
+        self._trained_before |= trains(setting)
         self._first.setdefault(setting.strategy.name, result)
         passes = setting.passes
         new = [name for name in passes if result.spec.episode not in self._viewed[name]]
@@ -176,13 +178,15 @@ class Seconds:
     def _expected(self, setting: Setting, examples: int) -> float:
         """What the strategy itself says."""
         said = setting.strategy.seconds(setting.card, examples, self.sizes.classes, self.usual)
-        return max(SHORTEST, said * (self.longer if setting.strategy.needs.gradients else 1.0))
+        return max(SHORTEST, said * (self.longer if trains(setting) else 1.0))
 
     # -- what follows ---------------------------------------------------------------------------------------------
 
     def search(self, setting: Setting, episode: str) -> float:
         """Wall seconds of one search trial, with the features it is the first to need."""
-        return self.own(setting, self.sizes.fitted) + self._view(setting, episode) + self._once(setting)
+        own = self.own(setting, self.sizes.fitted) + self._once(setting)
+        held = self.sizes.examples - self.sizes.fitted
+        return own + self._view(setting, episode) + (self._trained(setting, held, "search") if trains(setting) else 0.0)
 
     def whole(self, setting: Setting) -> float:
         """Wall seconds of a search trial that finds no features, by what is known before a run."""
@@ -248,6 +252,8 @@ class Seconds:
             return 0.0
         helper = getattr(setting.strategy, "encoder", None)
         usual = ONCE if setting.passes or self._expected(setting, self.sizes.fitted) > ONCE else 0.0
+        if trains(setting) and not self.prepared and not self._trained_before:
+            usual += FIRST
         if helper:
             usual += PREPARED if helper in self.known.compiled else PREPARING + FIRST
         return self.known.rates.get(self._once_name(setting), usual)
@@ -258,14 +264,17 @@ class Seconds:
 
     def sealed(self, setting: Setting, episode: str) -> float:
         """Seconds to predict the sealed inputs, without what the store has."""
-        if setting.passes and not setting.strategy.needs.gradients:
+        if setting.passes and not trains(setting):
             return sum(self._pass(name, ops, self._unsealed(name, episode)) for name, ops in setting.passes.items())
-        # What was trained has no features in the store: it takes what it took, at first on the validation examples.
+        return self._trained(setting, self.sizes.sealed, "final")
+
+    def _trained(self, setting: Setting, inputs: int, phase: str) -> float:
+        """Seconds to predict inputs with what was trained, of which the store has nothing."""
         found = [result for result, _ in self._own[setting.key]]
-        if finals := [r.compute_seconds for r in found if r.spec.phase != "search"]:
-            return min(finals)
+        if same := [r.compute_seconds for r in found if (r.spec.phase == "search") == (phase == "search")]:
+            return min(same)
         each = [r.predict_seconds / len(r.log_probabilities) for r in found if r.log_probabilities is not None]
-        return self.sizes.sealed * (median(each) if each else setting.card.flops / self._speed(setting.card.name))
+        return inputs * (median(each) if each else setting.card.flops / self._speed(setting.card.name))
 
     def _unseen(self, name: str, episode: str) -> float:
         """Labelled examples that a pass has not computed."""
@@ -339,6 +348,11 @@ class Seconds:
                     usual = self._expected(setting, self.sizes.learned(result)) * self.factor(setting)
                     found[name] = max(SHORTEST, result.own_seconds - usual - STORED * result.computed)
         return found
+
+
+def trains(setting: Setting) -> bool:
+    """Whether it trains a network, so that its predictions are no frozen features."""
+    return setting.strategy.needs.gradients
 
 
 def cut_short(result: Result) -> bool:
