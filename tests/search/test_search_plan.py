@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.search.plan import FREE, OVERHEAD, SEEDS, Plan, Setting
-from headstart.search.seconds import ONCE
+from headstart.search.seconds import FIRST, ONCE
 from headstart.source import SourceCard
 from headstart.strategy import Needs
 from headstart.target.view import FOLDS
@@ -242,7 +242,7 @@ def test_final_trials_train_on_more_than_those_that_predict_them():
     """A fold trains on four fifths, so three finals of a setting that took 8 s take 30 s."""
     plan = make({("transfer", "t"): [0.1], ("baseline", "b"): [8.0]}, gradients=True)
     asked = [plan.ask([], {}, 1e3)]
-    assert asked[0][1] == pytest.approx(10.0 * 0.8 + ONCE)
+    assert asked[0][1] == pytest.approx(10.0 * 0.8 + ONCE + FIRST)
     tried = result(asked[0][0], "baseline", 8.0)
     standings = plan.standings([tried], {tried.spec.key: 0.5})
     assert plan._reserve("baseline", standings, plan.seconds([tried])) == pytest.approx(30.0)
