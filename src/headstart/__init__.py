@@ -16,12 +16,27 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 if TYPE_CHECKING:
-    from headstart.api import Run, adapt, check, fit, load, open_run, rank, replay, shift, sources, suggest, zero_shot
+    from headstart.api import (
+        Run,
+        adapt,
+        check,
+        fit,
+        load,
+        open_run,
+        plan,
+        rank,
+        replay,
+        shift,
+        sources,
+        suggest,
+        zero_shot,
+    )
     from headstart.errors import HeadstartError, InputError
     from headstart.judge.evidence import Evidence
     from headstart.predictor import Predictor
     from headstart.search.adapt import Adapted
     from headstart.search.rank import Ranking
+    from headstart.search.rehearse import Rehearsal
     from headstart.search.shift import Shift
     from headstart.target import Target, load_target
 
@@ -32,6 +47,7 @@ _WHERE = {
     "InputError": "headstart.errors",
     "Predictor": "headstart.predictor",
     "Ranking": "headstart.search.rank",
+    "Rehearsal": "headstart.search.rehearse",
     "Run": "headstart.api",
     "Shift": "headstart.search.shift",
     "Target": "headstart.target",
@@ -41,6 +57,7 @@ _WHERE = {
     "load": "headstart.api",
     "load_target": "headstart.target",
     "open_run": "headstart.api",
+    "plan": "headstart.api",
     "rank": "headstart.api",
     "replay": "headstart.api",
     "shift": "headstart.api",
@@ -56,6 +73,7 @@ __all__ = [
     "InputError",
     "Predictor",
     "Ranking",
+    "Rehearsal",
     "Run",
     "Shift",
     "Target",
@@ -65,6 +83,7 @@ __all__ = [
     "load",
     "load_target",
     "open_run",
+    "plan",
     "rank",
     "replay",
     "shift",

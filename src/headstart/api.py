@@ -29,6 +29,7 @@ from headstart.search import shift as moved
 from headstart.search import suggest as suggesting
 from headstart.search.adapt import Adapted, AdaptOptions
 from headstart.search.adapt import adapt as run_adaptation
+from headstart.search.rehearse import Rehearsal, rehearse
 from headstart.search.replay import replay as run_replay
 from headstart.search.run import EVIDENCE, refuse_foreign
 from headstart.search.spec import read as read_spec
@@ -288,6 +289,44 @@ def rank(
     target = data if isinstance(data, Target) else load_target(data, **options)
     seed = int(options.get("seed", 0))
     return ranking.rank(target, tuple(sources), by=by, resamples=resamples, seed=seed, device=device, progress=progress)
+
+
+def plan(
+    data: Any,
+    *,
+    budget: str | float | Budget = "2m",
+    source: Sequence[str] = (),
+    strategy: Sequence[str] = (),
+    shots: int | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Rehearsal:
+    """What :func:`fit` would do with a budget, trial by trial, and how long it would take. Nothing is trained.
+
+    It is a rehearsal with the plan of a run, in which trials take the seconds that are predicted: from what earlier
+    runs measured on this machine, else from what a usual machine does. Scores are not known yet, so that the final
+    trials are of assumed leaders.
+
+    Args:
+        data: as for :func:`fit`.
+        budget: of the run.
+        source: names of pretrained sources; empty: the bundled ones.
+        strategy: names of strategies, as for :func:`fit`; empty: all.
+        shots: as for :func:`fit`.
+        draws: as for :func:`fit`.
+        seed: of the run.
+        options: `label`, `input`, `group`, `test_fraction`, `name`, as for :func:`fit`.
+
+    Raises:
+        InputError: the data or an option is wrong.
+    """
+    chosen = prepare(budget, source, strategy, seed)
+    check_shots(shots, draws)
+    target = data if isinstance(data, Target) else load_target(data, seed=seed, **options)
+    if shots is not None:
+        target = drawn(target, shots, draws, seed=seed)
+    return rehearse(target, chosen)
 
 
 def suggest(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,14 +60,14 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `Spec(**document)` gives it back."""
-        return dict(vars(self))
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """A digest by which the ledger knows the trial."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
+    @functools.cached_property
     def setting(self) -> str:
         """Source, strategy and hyper-parameters as one string: what several seeds have in common."""
         return json.dumps([self.source, self.strategy, self.parameters], sort_keys=True)
@@ -96,6 +97,7 @@ class Result:
             in other phases, and where it would take many forward passes.
         spare_labels: (M,) int64, of those.
         wall: seconds, as measured.
+        predicted: what the plan had predicted of `wall`; None where trials are counted, or it was not asked.
         saved: seconds of features that the store had and that would have been needed.
         cpu: CPU seconds of the process.
         memory_mb: highest resident memory.
@@ -118,6 +120,7 @@ class Result:
     spare_right: NDArray[np.bool_] | None = None
     spare_labels: NDArray[np.int64] | None = None
     wall: float = 0.0
+    predicted: float | None = None
     saved: float = 0.0
     cpu: float = 0.0
     memory_mb: float = 0.0

@@ -8,7 +8,8 @@ from headstart.errors import SourceError, TrialError
 from headstart.predictor import ConstantHead, LinearHead, MeanHead, load
 from headstart.predictor.heads import restore
 from headstart.search import Options
-from headstart.search.plan import PREPARING, Plan
+from headstart.search.plan import Plan
+from headstart.search.seconds import PREPARING, STORED
 from headstart.source import JoinedSource, find, join
 from headstart.source.joined import names_in
 from headstart.strategy import Bench
@@ -131,16 +132,18 @@ def test_the_cheapest_sources_make_one_ensemble_and_no_other_route_takes_them():
 
 def test_the_plan_knows_what_of_an_ensemble_is_there_already():
     settings = [s for s in Options().settings() if s.strategy.name in ("probe", "ensemble")]
-    plan = Plan("test", settings, examples=100, training=100, sealed=50, classes=2, rate=1e9)
+    plan = Plan(["test"], settings, examples=100, training=100, sealed=50, classes=2, rate=1e9)
     ensemble = next(s for s in settings if s.strategy == Ensemble())
 
     def predicted(*names):
-        results = [Result(Spec("test", "search", name, "probe", {}, 0), "transfer", "ok") for name in names]
-        standings = plan.standings(results, {r.spec.key: 0.5 for r in results})
-        return plan._predict(ensemble, results, standings, plan._speed(results), 80)
+        probes = [s for s in settings if s.card.name in names and s.strategy == Probe()]
+        results = [Result(s.spec("test", "search", 0), "transfer", "ok") for s in probes]
+        return plan.seconds(results).search(ensemble, "test")
 
-    whole, less = predicted(), predicted(LITES[0].name)
-    assert whole - less == pytest.approx(PREPARING + 100 * LITES[0].flops / 1e9)
+    first = predicted(LITES[0].name)
+    assert first - predicted(LITES[0].name, LITES[1].name) == pytest.approx(
+        PREPARING + 100 * (STORED + LITES[1].flops / 1e9)
+    )
     assert predicted(*(card.name for card in LITES)) < 5
 
 

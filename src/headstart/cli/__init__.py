@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from headstart.cli import adapt, cache, check, demo, fit, predict, rank, replay, report, shift, sources, suggest
+from headstart.cli import adapt, cache, check, demo, fit, plan, predict, rank, replay, report, shift, sources, suggest
 from headstart.cli.app import app
 from headstart.errors import HeadstartError, InputError
 
@@ -23,6 +23,7 @@ for _command in (
     report.report,
     check.check,
     rank.rank,
+    plan.plan,
     shift.shift,
     sources.sources,
     demo.demo,

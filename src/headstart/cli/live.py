@@ -94,7 +94,7 @@ def run_listener(console: Console) -> Any:
                 episode = "" if result.spec.place().startswith("draw") else result.spec.episode
                 self.held.setdefault((phase, episode, result.spec.setting), []).append(result)
                 return
-            name = f"{result.spec.words()}{_details(result.spec)}"
+            name = f"{result.spec.words()}{details(result.spec)}"
             if result.status == "failed":
                 self.say(f"  failed    {name}: {result.error}")
                 return
@@ -122,8 +122,8 @@ def run_listener(console: Console) -> Any:
             for results in self.held.values():
                 spec = results[0].spec
                 labels = ", ".join(map(str, sorted({r.spec.labels for r in results if r.spec.labels is not None})))
-                what = f"{_seeds(results)}: {labels} labels" if labels else f"{_seeds(results)} predicted the test"
-                self.row(f"{spec.words()}{_details(spec)}", what, results)
+                what = f"{seeds(results)}: {labels} labels" if labels else f"{seeds(results)} predicted the test"
+                self.row(f"{spec.words()}{details(spec)}", what, results)
             self.held.clear()
 
         def interrupted(self) -> None:
@@ -139,7 +139,7 @@ def run_listener(console: Console) -> Any:
     return Shown(console)
 
 
-def _seeds(results: list[Any]) -> str:
+def seeds(results: list[Any]) -> str:
     """`seed 1`, `draws 1 to 5`, or, where a resumed run goes on, whichever they are."""
     kind = results[0].spec.place().split()[0]
     numbers = sorted({r.spec.seed + 1 for r in results})
@@ -157,7 +157,7 @@ def _trains(spec: Any) -> bool:
     return bool(strategy.find(spec.strategy).needs.gradients)
 
 
-def _details(spec: Any) -> str:
+def details(spec: Any) -> str:
     """The hyper-parameters that are not the strategy's defaults."""
     from headstart import strategy
 

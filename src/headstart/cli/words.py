@@ -127,6 +127,19 @@ def _time_line(spent: Profile) -> str:
     return f"  time      {spent.total:.1f} s" + (f": {', '.join(parts)}" if parts else "")
 
 
+def predicted_words(off: Any) -> str:
+    """How far off the predicted seconds of trials were.
+
+    >>> from headstart.judge.evidence import Predictions
+    >>> predicted_words(Predictions(trials=54, within=50 / 54, ratio=1.13))
+    'seconds of 50 of 54 trials within a factor of two; in the median a trial took 1.1 times what was predicted'
+    """
+    return (
+        f"seconds of {round(off.within * off.trials)} of {counted(off.trials, 'trial')} within a factor of two; "
+        f"in the median a trial took {off.ratio:.2g} times what was predicted"
+    )
+
+
 def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
     """What came of a run."""
     from headstart.budget import format_seconds
@@ -152,6 +165,8 @@ def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
     if evidence.label_curve is not None and evidence.label_curve.sentences:
         yield f"  labels    {evidence.label_curve.sentences[0]}"
     yield _time_line(spent)
+    if evidence.predictions is not None:
+        yield f"  predicted {predicted_words(evidence.predictions)}"
     skipped = [row for row in evidence.leaderboard if row.status == "skipped"]
     if nameless := [row for row in skipped if "--describe" in row.note]:
         yield f"  untried   {nameless[0].strategy}: {nameless[0].note}"

@@ -13,6 +13,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -385,7 +386,7 @@ class NetworkBody(_PixelBody):
         if self._engine is not None and scale <= self._scale:
             return
         self._scale = scale
-        folder = self._folder()
+        folder = self.engine_folder()
         precision = self.computes_in
         if precision != self.precision and self.device == "cpu":
             log.warning(
@@ -416,10 +417,10 @@ class NetworkBody(_PixelBody):
     @property
     def computes_in(self) -> Precision:
         """The precision of its features on this machine: f32 where the processor, or the network, cannot do bf16."""
-        folder = self._folder() if self.precision == BF16 else None
+        folder = self.engine_folder() if self.precision == BF16 else None
         return BF16 if folder is not None and has_bf16() and not compiled.refused(folder) else F32
 
-    def _folder(self) -> Any:
+    def engine_folder(self) -> Path | None:
         """Where the compiled network lies or would lie; None: torch is used."""
         if self._digest is None or self.device != "cpu":
             return None
@@ -493,7 +494,7 @@ class NetworkBody(_PixelBody):
     def tensors(self) -> Tensors:
         """The network's state dict as arrays, from where it is known without loading the network, if it is."""
         if self._tensors is None:
-            folder = self._folder() if self._ready is None else None
+            folder = self.engine_folder() if self._ready is None else None
             try:
                 self._tensors = compiled.weights(folder) if folder is not None else None
             except OSError:

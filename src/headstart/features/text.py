@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -288,7 +289,8 @@ class TextBody(NetworkBody):
             pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
         return vectors
 
-    def _folder(self) -> Any:
+    def engine_folder(self) -> Path | None:
+        """As for pictures."""
         if self._digest is None or self.device != "cpu":
             return None
         return compiled.place(self.architecture, f"{self._digest} {[s.name for s in self.stages]}", None)

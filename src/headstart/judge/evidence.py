@@ -274,6 +274,25 @@ class Scores(_Part):
     records: list[ScoreRecord] = Field(description="one for each score that could be used on all of the sources")
 
 
+class Prediction(_Part):
+    """One trial whose seconds were predicted badly."""
+
+    source: str = Field(description="as in Route")
+    strategy: str = Field(description="as in Route")
+    phase: str = Field(description="search, final or label curve")
+    predicted: float = Field(description="wall seconds that the plan had predicted")
+    seconds: float = Field(description="wall seconds that it took")
+
+
+class Predictions(_Part):
+    """How well the plan had predicted the wall seconds of trials."""
+
+    trials: int = Field(description="whose seconds were predicted")
+    within: float = Field(description="share of them that took between half and twice what was predicted")
+    ratio: float = Field(description="median of actual over predicted seconds")
+    worst: list[Prediction] = Field(default=[], description="those furthest off, beyond a factor of two")
+
+
 class Cost(_Part):
     """What the whole run cost."""
 
@@ -331,6 +350,9 @@ class Evidence(_Part):
     )
     precisions: list[PrecisionCheck] = Field(
         default=[], description="sources of which bf16 was used or checked; all other features were computed in f32"
+    )
+    predictions: Predictions | None = Field(
+        default=None, description="how well the plan had predicted what trials take; null where trials were counted"
     )
     hygiene: dict[str, Any] = Field(
         default={}, description="what was found wrong with the data and what was done about it"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from headstart.judge.evidence import ClassGain, CurvePoint, Evidence, LeaderboardRow, PrecisionCheck, Route
+from headstart.judge.evidence import ClassGain, CurvePoint, Evidence, LeaderboardRow, PrecisionCheck, Predictions, Route
 from headstart.report import words
 from headstart.report.charts import Axis, CurveDrawing
 from headstart.report.showcase import Showcase
@@ -318,7 +318,25 @@ def cost_sentences(evidence: Evidence) -> list[str]:
         sentences.append(
             f"The shipped model makes 1,000 predictions in {words.duration(shipped.seconds_per_1000)} on this machine."
         )
+    if evidence.predictions is not None:
+        sentences.append(predictions_sentence(evidence.predictions))
     return [*sentences, *map(precision_sentence, evidence.precisions)]
+
+
+def predictions_sentence(off: Predictions) -> str:
+    """How far off the predicted seconds of trials were, and which was the furthest."""
+    count = f"{round(off.within * off.trials)} of {words.plural(off.trials, 'trial')}"
+    said = (
+        f"The plan had predicted the seconds of {count} within a factor of two; in the median a trial took "
+        f"{off.ratio:.2g} times what was predicted."
+    )
+    if not off.worst:
+        return said
+    far = off.worst[0]
+    return (
+        f"{said} Furthest off was {far.strategy} on {words.source(far.source)} ({far.phase}): "
+        f"{words.duration(far.predicted)} predicted, {words.duration(far.seconds)} taken."
+    )
 
 
 def precision_sentence(check: PrecisionCheck) -> str:

@@ -22,6 +22,7 @@ from headstart.judge.evidence import (
     LabelCurve,
     LeaderboardRow,
     PrecisionCheck,
+    Predictions,
     ReliabilityBin,
     Route,
     ScoreRecord,
@@ -35,6 +36,7 @@ from headstart.judge.intervals import mean_score, score_interval
 from headstart.predictor.calibration import apply_temperature, fit_temperature
 from headstart.search.ledger import Ledger
 from headstart.search.rank import kendall
+from headstart.search.seconds import accuracy
 from headstart.trial import CUT_SHORT, Result, decode
 
 Probabilities = NDArray[np.float64]
@@ -223,6 +225,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         shots=shots,
         scores=_scores(ledger, metric),
         precisions=_precisions(ledger),
+        predictions=_predictions(ledger),
         hygiene=start["hygiene"],
         warnings=_warnings(ledger, start, totals, shots),
         partial=totals["partial"],
@@ -411,6 +414,11 @@ def _precisions(ledger: Ledger) -> list[PrecisionCheck]:
         for event in events
         if event["precision"] != F32 or "examples" in event
     ]
+
+
+def _predictions(ledger: Ledger) -> Predictions | None:
+    found = accuracy(list(ledger.results.values()))
+    return None if found is None else Predictions.model_validate(found)
 
 
 def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:

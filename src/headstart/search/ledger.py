@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 class Ledger:
-    """One JSON document per line: a `run` first, then `precision`, `result`, `opened`, `limit` and `end` events.
+    """One JSON document per line: `run` first, then `history`, `precision`, `result`, `opened`, `limit`, `end` events.
 
     Every line is flushed to disk before the next thing happens, so that a kill can lose at most the line it was
     writing; such an incomplete last line is cut off when the ledger is opened again.

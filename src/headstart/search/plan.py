@@ -21,13 +21,14 @@ other has something left to try that fits.
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, median
 from typing import Any
 
-from headstart import machine
+from headstart.search.seconds import NOTHING, Known, Seconds, Sizes
 from headstart.source.card import SourceCard
 from headstart.strategy import Adapt, Side, parameters
 from headstart.target.view import FOLDS
@@ -38,9 +39,7 @@ SEEDS = 5
 PROVING = 3  # final trials of each side that are kept room for; of few-shot draws, all of them
 SHARES = (0.125, 0.25, 0.5)  # of the labels, for the label curve
 DRAWS, FREE_DRAWS = 2, 3  # of labels; more where a trial takes no time; one would not tell luck from labels
-PREPARING = 4.0  # seconds to load a network and compile it
 FREE = 0.5  # seconds that are not worth asking about
-ONCE = 1.0  # seconds of imports and the like in a first trial, which say nothing of how the others will scale
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
 
 
@@ -76,6 +75,31 @@ class Setting:
     def key(self) -> str:
         """As :attr:`headstart.trial.Spec.setting`."""
         return self.spec("", "search", 0).setting
+
+    @functools.cached_property
+    def passes(self) -> dict[str, float]:
+        """The frozen passes whose values it takes from the store, with their operations for one input.
+
+        The first word of a name is the source; what a cut needs beside the pooled output is a pass of its own.
+        """
+        if parts := getattr(self.strategy, "parts", ()):
+            return {name: n for part in parts for name, n in replace(self, strategy=part).passes.items()}
+        card, frozen = self.card, self.strategy.frozen(self.card)
+        if card.parts and frozen:
+            return {part.name: part.flops for part in card.parts}
+        found = {card.name: card.flops} if frozen and card.flops else {}
+        if (more := frozen - card.flops) > 0:
+            found[f"{card.name} {more:g}"] = more
+        return found
+
+    @functools.cached_property
+    def kinds(self) -> tuple[str, str]:
+        """By what its seconds are remembered, the narrower first: with its hyper-parameters, and without.
+
+        Of a source only its family counts: a machine is not measured with every checkpoint there is.
+        """
+        family, name = self.card.name.partition(":")[0], self.strategy.name
+        return f"{json.dumps([name, parameters(self.strategy)], sort_keys=True)} {family}", f"{name} {family}"
 
 
 def settings(cards: Sequence[SourceCard], strategies: Sequence[Any], modality: str = "image") -> list[Setting]:
@@ -132,7 +156,10 @@ class Plan:
         seeds: final trials of each side.
         folds: validation folds there are (1 when the user gave a validation split).
         label_curve: whether to ask what fewer labels would have given.
-        rate: operations per second to count with before any were measured; None: see :class:`Speed`.
+        rate: operations per second to count with before any were measured; None: see :class:`Seconds`.
+        known: of this machine before the run.
+        others: results of the run's other episodes, which share features.
+        rehearsed: the results are imagined, so that nothing can be learned from what they took.
     """
 
     def __init__(
@@ -149,14 +176,18 @@ class Plan:
         folds: int = FOLDS,
         label_curve: bool = True,
         rate: float | None = None,
+        known: Known = NOTHING,
+        others: Sequence[Result] = (),
+        rehearsed: bool = False,
     ) -> None:
         self.episodes, self.settings = tuple(episodes), list(settings)
-        self.examples, self.training, self.sealed, self.classes = examples, training, sealed, classes
         given = training < examples  # some are for validation alone
-        self.fitted = training if given else round(examples * (folds - 1) / folds)  # by a search trial
-        self.held = examples - self.fitted  # what it is validated on
+        fitted = training if given else round(examples * (folds - 1) / folds)  # by a search trial
+        self.held = examples - fitted  # what it is validated on
+        self.sizes = Sizes(examples, fitted, training, sealed, classes, drawn=len(self.episodes) > 1)
         self.trials, self.seeds, self.folds, self.label_curve = trials, seeds, folds, label_curve
-        self.rate = rate
+        self.rate, self.known, self.others = rate, known, tuple(others)
+        self.timed = trials is None and not rehearsed
 
     def ask(
         self, results: Sequence[Result], scores: dict[str, float], left: float, *, closed: bool = False
@@ -169,11 +200,11 @@ class Plan:
             left: seconds left for this episode; infinity when only trials are counted.
             closed: the search is over and final trials have begun.
         """
-        speed = self._speed(results)
+        seconds = self.seconds(results)
         standings = self.standings(results, scores)
-        if not closed and (spec := self._search(results, standings, speed, left)):
+        if not closed and (spec := self._search(results, standings, seconds, left)):
             return spec
-        return self._final(results, standings, speed, left)
+        return self._final(results, standings, seconds, left)
 
     def standings(self, results: Sequence[Result], scores: dict[str, float]) -> dict[str, Standing]:
         """How every setting stands, by its key, in the order of the settings."""
@@ -214,28 +245,29 @@ class Plan:
     # -- search ---------------------------------------------------------------------------------------------------
 
     def _search(
-        self, results: Sequence[Result], standings: dict[str, Standing], speed: Speed, left: float
+        self, results: Sequence[Result], standings: dict[str, Standing], seconds: Seconds, left: float
     ) -> tuple[Spec, float] | None:
         done = [r for r in results if r.spec.phase == "search"]
         if self.trials is not None and len(done) >= self.trials:
             return None
         counts = {side: sum(r.side == side for r in done) for side in SIDES}
-        reserves = {side: self._reserve(side, results, standings, speed) for side in SIDES}
+        reserves = {side: self._reserve(side, standings, seconds) for side in SIDES}
         spent = {
             side: 0.0 if self.trials is not None else sum(r.own_seconds for r in done if r.side == side)
             for side in SIDES
         }
         firsts = self._firsts(standings)
         for side in sorted(SIDES, key=lambda side: (spent[side], counts[side])):  # stable: the baseline first
-            for setting, seed in self._wishes(standings, side, speed, results, firsts):
-                predicted = self._predict(setting, results, standings, speed, self.fitted)
+            for setting, seed in self._wishes(standings, side, seconds, firsts):
+                spec = self._spec(setting, "search", seed)
+                predicted = seconds.search(setting, spec.episode)
                 # Should it lead, it needs final trials as well, and one seed proves little.
-                own = max(reserves[side], self._finals(setting, results, standings, speed))
+                own = max(reserves[side], self._finals(setting, seconds))
                 reserve = sum(reserves.values()) - reserves[side] + own + OVERHEAD
                 # What the other side's dear leader needs must not end the search of one that takes no time.
                 free = seed == 0 and predicted <= FREE and left > OVERHEAD
                 if predicted <= left - reserve or free or self._indispensable(setting, firsts, counts):
-                    return self._spec(setting, "search", seed), predicted
+                    return spec, predicted
         return None
 
     @property
@@ -280,42 +312,46 @@ class Plan:
         self,
         standings: dict[str, Standing],
         side: Side,
-        speed: Speed,
-        results: Sequence[Result],
+        seconds: Seconds,
         firsts: set[str],
     ) -> list[tuple[Setting, int]]:
         """What this side would do next, best first."""
         mine = [s for s in standings.values() if s.setting.side == side]
-        cost = {s.setting.key: self._predict(s.setting, results, standings, speed, self.fitted) for s in mine}
+        # Where trials are counted they take turns as if none had left features to the others.
+        how = seconds.whole if self.trials is not None else functools.partial(seconds.search, episode=self.episodes[0])
+        cost = {s.setting.key: how(s.setting) for s in mine}
         ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
         families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
         new = [s for s in mine if not s.tried and (s.setting.key in firsts or s.setting.family in families)]
-        wishes = [(s.setting, 0) for s in sorted(new, key=lambda s: cost[s.setting.key])]
+        # The first features of a source serve many later trials, so that they are not put off for a network.
+        wishes = [
+            (s.setting, 0)
+            for s in sorted(new, key=lambda s: (not ranked and s.setting.strategy.needs.gradients, cost[s.setting.key]))
+        ]
         for standing in ranked[:3]:
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
             if seed is not None and not standing.failed:
                 wishes.append((standing.setting, seed))
         return wishes
 
-    def _reserve(self, side: Side, results: Sequence[Result], standings: dict[str, Standing], speed: Speed) -> float:
+    def _reserve(self, side: Side, standings: dict[str, Standing], seconds: Seconds) -> float:
         """Seconds to keep for the final trials of a side's leader as it is now."""
         leader = self.leader(standings, side)
-        return 0.0 if leader is None else self._finals(leader, results, standings, speed)
+        return 0.0 if leader is None else self._finals(leader, seconds)
 
-    def _finals(
-        self, setting: Setting, results: Sequence[Result], standings: dict[str, Standing], speed: Speed
-    ) -> float:
+    def reserved(self, setting: Setting) -> float:
+        """Seconds that would be kept for final trials of a setting before it is tried."""
+        return self._finals(setting, self.seconds(()))
+
+    def _finals(self, setting: Setting, seconds: Seconds) -> float:
         """Seconds of the final trials of a setting that there must be time for."""
-        once, sealed = (
-            self._own(setting, standings, speed, self.training),
-            self._sealed_seconds(setting, results, speed),
-        )
+        once, sealed = seconds.own(setting, self.sizes.training), seconds.sealed(setting, self.episodes[0])
         return self.seeds * (once + sealed) if self._draws else min(PROVING, self.seeds) * once + sealed
 
     # -- final ----------------------------------------------------------------------------------------------------
 
     def _final(
-        self, results: Sequence[Result], standings: dict[str, Standing], speed: Speed, left: float
+        self, results: Sequence[Result], standings: dict[str, Standing], seconds: Seconds, left: float
     ) -> tuple[Spec, float] | None:
         leaders = {side: self.leader(standings, side) for side in SIDES}
         able = {side: leader for side, leader in leaders.items() if leader is not None}
@@ -325,32 +361,28 @@ class Plan:
         for seed in range(self.seeds):
             for leader in able.values():
                 spec = self._spec(leader, "final", seed)
-                predicted = self._predict(leader, results, standings, speed, self.training)
-                predicted += self._sealed_seconds(leader, results, speed)
+                predicted = seconds.final(leader, spec.episode)
                 # What the dearer finalist has left does not matter to one that takes no time.
                 if spec.key not in done and (seed < self._least or predicted <= max(FREE, left - OVERHEAD / 2)):
                     return spec, predicted
-        return self._curve(results, able.values(), done, standings, speed, left) if self.label_curve else None
+        return self._curve(able.values(), done, seconds, left) if self.label_curve else None
 
     def _curve(
         self,
-        results: Sequence[Result],
         leaders: Iterable[Setting],
         done: set[str],
-        standings: dict[str, Standing],
-        speed: Speed,
+        seconds: Seconds,
         left: float,
     ) -> tuple[Spec, float] | None:
         """The next trial of the label curve."""
-        numbers = sorted({max(2 * self.classes, round(share * self.training)) for share in SHARES})
+        numbers = sorted({max(2 * self.sizes.classes, round(share * self.sizes.training)) for share in SHARES})
         for seed in range(FREE_DRAWS):
             for labels in numbers:
                 for leader in leaders:
                     spec = self._spec(leader, "label curve", seed, labels)
-                    if labels >= self.training or spec.key in done:
+                    if labels >= self.sizes.training or spec.key in done:
                         continue
-                    predicted = self._predict(leader, results, standings, speed, labels)
-                    predicted += self._sealed_seconds(leader, results, speed)
+                    predicted = seconds.final(leader, spec.episode, labels)
                     if predicted <= left - OVERHEAD / 2 and (seed < DRAWS or predicted <= FREE):
                         return spec, predicted
         return None
@@ -376,87 +408,14 @@ class Plan:
 
     # -- seconds --------------------------------------------------------------------------------------------------
 
-    def _speed(self, results: Sequence[Result]) -> Speed:
-        return Speed(results if self.trials is None else (), self.settings, self.rate, self.fitted)
-
-    def _predict(
-        self,
-        setting: Setting,
-        results: Sequence[Result],
-        standings: dict[str, Standing],
-        speed: Speed,
-        examples: int,
-    ) -> float:
-        """Seconds one trial that trains on `examples` will take, with the features it is the first to need."""
-        predicted = self._own(setting, standings, speed, examples)
-        frozen = setting.strategy.frozen(setting.card)
-        if frozen and not standings[setting.key].tried:
-            tried = {r.spec.source for r in results}
-            cards = {s.card.name: s.card for s in self.settings if s.card.name in tried}.values()
-            seen = {part.name for card in cards for part in card.parts or (card,)}
-            for part in setting.card.parts or (setting.card,):
-                if part.name in seen:
-                    frozen -= part.flops  # pooled features are there already
-                else:
-                    predicted += PREPARING
-            predicted += self.examples * max(0.0, frozen) / speed.rate
-        return predicted
-
-    def _own(self, setting: Setting, standings: dict[str, Standing], speed: Speed, examples: int) -> float:
-        """Seconds without features: as it took before, else as its strategy predicts."""
-        standing = standings[setting.key]
-        if standing.seconds and self.trials is None:
-            return median(standing.seconds) * examples / max(1, self.fitted)
-        predicted = setting.strategy.seconds(setting.card, examples, self.classes, speed.rate)
-        return predicted * speed.factor(setting.strategy.name)
-
-    def _sealed_seconds(self, setting: Setting, results: Sequence[Result], speed: Speed) -> float:
-        """Seconds to predict the sealed inputs, unless the store has their features."""
-        frozen = not setting.strategy.needs.gradients
-        if (
-            frozen
-            and not self._draws
-            and any(r.spec.phase == "final" and r.spec.source == setting.card.name for r in results)
-        ):
-            return 0.0
-        return self.sealed * setting.card.flops / speed.rate
+    def seconds(self, results: Sequence[Result]) -> Seconds:
+        """What trials will take; where trials are counted nothing that was measured is looked at."""
+        how: dict[str, Any] = {"rate": self.rate, "others": self.others, "timed": self.timed}
+        return Seconds(results, self.settings, self.sizes, known=self.known, **how)
 
     def untried(self, results: Sequence[Result], scores: dict[str, float]) -> list[tuple[Setting, float]]:
         """Pairs of source and strategy that were never tried, with the seconds one trial was predicted to take."""
-        speed, standings = self._speed(results), self.standings(results, scores)
+        seconds, standings = self.seconds(results), self.standings(results, scores)
         tried = {s.setting.family for s in standings.values() if s.tried}
         first = [s.setting for s in standings.values() if s.setting.rank == 0 and s.setting.family not in tried]
-        return [(setting, self._predict(setting, results, standings, speed, self.fitted)) for setting in first]
-
-
-class Speed:
-    """What the results so far say about this machine.
-
-    Args:
-        results: whatever was run.
-        settings: by which the results are understood.
-        rate: operations per second to count with before any were measured; None: those of a picture network.
-        fitted: examples that a search trial trains on.
-    """
-
-    def __init__(
-        self, results: Sequence[Result], settings: Sequence[Setting], rate: float | None = None, fitted: int = 0
-    ) -> None:
-        operations = sum(r.computed * r.flops for r in results if r.computed >= 16)
-        seconds = sum(r.compute_seconds for r in results if r.computed >= 16 and r.flops)
-        # Before anything was measured: what a laptop core does in a compiled depthwise network, decoding included.
-        usual = rate or 4e10 * machine.cores()
-        self.rate = operations / seconds if seconds > 0 and operations > 0 else usual
-        self._ratios: dict[str, list[float]] = {}
-        known = {setting.key: setting for setting in settings}
-        for result in results:
-            setting = known.get(result.spec.setting)
-            if setting is None or result.status != "ok" or result.labels is None:
-                continue
-            expected = setting.strategy.seconds(setting.card, fitted, result.log_probabilities.shape[1], self.rate)  # type: ignore[union-attr]
-            actual = max(1e-3, result.own_seconds)
-            self._ratios.setdefault(result.spec.strategy, []).append((actual + ONCE) / (expected + ONCE))
-
-    def factor(self, strategy: str) -> float:
-        """Actual over predicted seconds of a strategy so far."""
-        return min(20.0, max(0.02, median(self._ratios.get(strategy, [1.0]))))
+        return [(setting, seconds.search(setting, self.episodes[0])) for setting in first]

@@ -15,7 +15,17 @@ from headstart.search.spec import RunSpec
 from headstart.target.target import Episode, Target
 
 UNSTEADY = frozenset(
-    ("seconds", "cpu_seconds", "memory_mb", "seconds_per_1000", "seconds_total", "cost", "versions", "machine")
+    (
+        "seconds",
+        "cpu_seconds",
+        "memory_mb",
+        "seconds_per_1000",
+        "seconds_total",
+        "cost",
+        "predictions",
+        "versions",
+        "machine",
+    )
 )
 """Fields of the evidence that the clock and the machine decide."""
 
@@ -74,7 +84,7 @@ class Replayer(Runner):
         by_name = {episode.name: episode for episode in episodes}
         for trial in self.spec.trials:
             if trial.spec().key not in self.ledger.results:
-                self._execute(trial.spec(), by_name[trial.episode], trial.seconds)
+                self._execute(trial.spec(), by_name[trial.episode], None)
         self.partial = self.spec.ended.why if self.spec.ended.partial else ""
 
     def _untried(self) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
-from headstart.search import seen
+from headstart.search import history, seen
 from headstart.search import spec as specs
 from headstart.search.assemble import (
     Finalist,
@@ -41,9 +41,10 @@ from headstart.search.ledger import NAME as LEDGER
 from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener
 from headstart.search.options import Options
-from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
+from headstart.search.plan import OVERHEAD, SEEDS, Plan
 from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
+from headstart.search.seconds import NOTHING, USUAL, USUAL_OF_TEXTS, Known
 from headstart.source.run import earlier
 from headstart.source.saved import MODEL
 from headstart.strategy import Bench
@@ -128,7 +129,10 @@ class Runner:
                 self.partial = "it was interrupted"
                 self.listener.interrupted()
                 self._least(episodes)
+            ended = self._ended()
             evidence, verdict = self._judge(episodes, meter)
+            if self.ledger.first("history") is not None and not ended:
+                self._learn(episodes)
             specs.write(self.folder, specs.written(self.ledger, self.given, self.options))
             return Run(evidence, self.folder, verdict, tuple(episodes))
 
@@ -214,6 +218,10 @@ class Runner:
                 versions=machine.versions(),
                 machine=machine.describe(),
             )
+            if options.budget.seconds is not None:  # with trials counted, nothing may depend on it
+                first = target.episodes[0]
+                before = history.known(self.settings, first.view.examples.inputs, first.seal.inputs)
+                self.ledger.write("history", **before.to_json())
             return
         differing = [key for key, value in identity.items() if known["identity"].get(key) != value]
         if differing or known.get("format") != FORMAT:
@@ -242,7 +250,7 @@ class Runner:
             return None
         sample = np.random.default_rng(0).permutation(len(inputs))[:SAMPLED].tolist()
         tokens = sum(len(inputs.text(i)) for i in sample) / max(1, len(sample)) / CHARACTERS
-        return 8e10 * machine.cores() * sources.Tokens.TYPICAL / max(8.0, tokens)
+        return USUAL_OF_TEXTS * machine.cores() * sources.Tokens.TYPICAL / max(8.0, tokens)
 
     def _longer(self) -> list[str]:
         """Which sources read texts of this target in parts, or not to their end, in words."""
@@ -275,7 +283,7 @@ class Runner:
         seconds, event = self.options.budget.seconds, self.ledger.first("limit")
         if event is None and seconds is not None:
             cheapest = min(s.card.flops for s in self.settings if s.side == "transfer")
-            able = int(FEATURE_SHARE * seconds * Speed((), (), self._rate()).rate / cheapest)
+            able = int(FEATURE_SHARE * seconds * (self._rate() or USUAL * machine.cores()) / cheapest)
             event = limit(self.target, able, str(self.options.budget))
             if event is not None:
                 self.ledger.write("limit", **event)
@@ -293,7 +301,7 @@ class Runner:
         """The episodes that choose their routes together: all few-shot draws; of any others, each alone."""
         return [list(episodes)] if self.target.shots is not None else [[episode] for episode in episodes]
 
-    def _plan(self, together: Sequence[Episode]) -> Plan:
+    def _plan(self, together: Sequence[Episode], *, rehearsed: bool = False) -> Plan:
         view, draws = together[0].view, self.target.shots is not None
         alone = self.target.split != "cross-fit" and not draws
         if draws:
@@ -312,7 +320,15 @@ class Runner:
             folds=folds,
             label_curve=alone,
             rate=self._rate(),
+            known=self._known(),
+            others=[r for r in self.ledger.results.values() if r.spec.episode not in {e.name for e in together}],
+            rehearsed=rehearsed,
         )
+
+    def _known(self) -> Known:
+        """What was known of this machine when the run began, as the ledger says."""
+        event = self.ledger.first("history")
+        return NOTHING if event is None else Known(**{key: value for key, value in event.items() if key != "event"})
 
     def _results(self, together: Sequence[Episode]) -> tuple[list[Result], dict[str, float]]:
         names = {episode.name for episode in together}
@@ -343,24 +359,25 @@ class Runner:
         later = (e["result"]["spec"] for e in events[interrupted + 1 :] if e["event"] == "result")
         return any(spec["phase"] != "search" and spec["episode"] in names for spec in later)
 
-    def _execute(self, spec: Spec, episode: Episode, predicted: float, until: float = 0.0) -> None:
+    def _execute(self, spec: Spec, episode: Episode, predicted: float | None, until: float = 0.0) -> None:
         left = self._left() - until
-        self.listener.began(spec, predicted, self._left())
+        self.listener.began(spec, predicted or 0.0, self._left())
         checkpoint = self.folder / "checkpoints" / f"{spec.key}.pt"
         keep = self.folder / "finalists" / spec.key if spec.phase == "final" and spec.seed == 0 else None
         # A search trial may be cut short, and says so. A final trial never is: a finalist that was not trained to its
         # end would be compared, and shipped, as something it is not.
         limited = spec.phase == "search" and left != float("inf")
-        seconds = max(5.0, min(left - OVERHEAD, 2 * predicted + 5.0)) if limited else None
+        seconds = max(5.0, min(left - OVERHEAD, 2 * (predicted or 0.0) + 5.0)) if limited else None
         limits = Budget(seconds, steps=self.steps.get(spec.key))
         precision = settled(self.ledger, spec.source, episode, self.options, self.target.metric, self._bench())
         bench = self._bench(precision, checkpoint)
         outcome = execute(spec, episode.view, episode.seal.inputs, budget=limits, bench=bench, keep=keep)
-        self.ledger.add(outcome.result)
-        _told(outcome.result, bench)
+        timed = self.options.budget.trials is None and predicted is not None
+        result = replace(outcome.result, predicted=round(predicted or 0.0, 6) if timed else None)
+        self.ledger.add(result)
+        _told(result, bench)
         checkpoint.unlink(missing_ok=True)
         score = None
-        result = outcome.result
         if result.labels is not None and result.log_probabilities is not None:
             right = result.log_probabilities.argmax(axis=1) == result.labels
             with profile.phase("judge"):
@@ -387,6 +404,11 @@ class Runner:
             event = scored(episode.view.training(), names, precisions=in_ledger(self.ledger), **how)
             self.ledger.write("scores", episode=episode.name, **event)
 
+    def _learn(self, episodes: Sequence[Episode]) -> None:
+        """Keep what this run says of the machine, for the first predictions of the next."""
+        courses = self._together(episodes)
+        history.learn([(self._plan(together), self._results(together)[0]) for together in courses])
+
     def _ended(self) -> bool:
         """Whether the run had ended before this process resumed it."""
         last = self.ledger.events[-1]
@@ -397,7 +419,7 @@ class Runner:
         for together in self._together(episodes):
             plan, by_name = self._plan(together), {episode.name: episode for episode in together}
             for spec in plan.least(*self._results(together)):
-                self._execute(spec, by_name[spec.episode], 0.0)
+                self._execute(spec, by_name[spec.episode], None)
 
     def _open(self, episodes: Sequence[Episode]) -> None:
         """Open each seal once for each finalist, on the record."""

@@ -28,6 +28,9 @@ ABANDONED = 3600.0
 WORDS = ("source", "architecture", "features", "kind", "stage", "view", "views", "size", "precision")
 """Keys of a space that tell people what it is, in this order."""
 
+SECONDS = "seconds.json"
+"""What trials took on this machine; see :mod:`headstart.search.history`."""
+
 AT_ONCE = 2**24
 """Bytes that are verified in one step."""
 
@@ -137,7 +140,7 @@ def prune(to: int | None = None, *, everything: bool = False, folder: Path | Non
 
     Args:
         to: bytes that arrays may still take; None: their limit.
-        everything: remove all there is, compiled networks and digests, too.
+        everything: remove all there is, compiled networks, digests and what trials took, too.
         folder: the cache; None: the user's.
 
     Returns:
@@ -171,6 +174,7 @@ def prune(to: int | None = None, *, everything: bool = False, folder: Path | Non
                 _shrink(connection)
         for place in _compiled(cache):
             shutil.rmtree(place, ignore_errors=True)
+        (cache / SECONDS).unlink(missing_ok=True)
     for place in _abandoned(cache):
         shutil.rmtree(place, ignore_errors=True)
     with suppress(OSError):

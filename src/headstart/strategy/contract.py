@@ -158,7 +158,10 @@ class Adapt(Protocol):
         ...
 
     def frozen(self, card: SourceCard) -> float:
-        """Floating-point operations per example of the frozen forward passes whose values it takes from the store."""
+        """Floating-point operations per example of the frozen forward passes whose values it takes from the store.
+
+        Features that are computed by hand count as what a network does in that time.
+        """
         ...
 
     def __call__(self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = ...) -> Predictor:

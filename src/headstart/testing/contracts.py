@@ -200,7 +200,8 @@ def check_adapt(strategy: Adapt, source: Source) -> int:
         assert 0 < few <= many, f"{few} s for 20 examples, {many} s for 20,000"
         assert math.isfinite(many), "infinite"
         assert 0 <= strategy.frozen(source.card) < math.inf, "less than nothing is frozen"
-        assert strategy.side == "transfer" or not strategy.frozen(source.card), "a baseline has nothing frozen"
+        learned = strategy.side == "baseline" and strategy.needs.network
+        assert not learned or not strategy.frozen(source.card), "a baseline has no frozen network"
 
     view = _texts() if source.card.modality == "text" else _view()
     labels = view.examples.labels.copy()

@@ -86,7 +86,7 @@ class Probe:
         widths = {stage.name: stage.width for stage in card.stages}
         width = sum(widths.get(name, card.features) for name in _outputs(card, self.layers))
         small, large = sorted((examples, width))
-        once = 0.05
+        once = 0.01
         if self.weights == "learned":
             once += 20 * min(examples, bands.MOST) ** 3 * 2 * len(_outputs(card, self.layers)) / 2e10
         if self.keep < 1:

@@ -39,7 +39,7 @@ class Prototypes:
         """The covariance and its inverse, and a product with the means for each example left out."""
         width = card.features
         passes = 2.0 * examples * width * (classes + (3 * width if self.covariance == "shrunk" else 0))
-        return 0.02 + (passes + (4.0 * width**3 if self.covariance == "shrunk" else 0.0)) / 2e10
+        return 0.01 + (passes + (1.2 * width**3 if self.covariance == "shrunk" else 0.0)) / 2e10
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""

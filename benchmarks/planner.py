@@ -1,0 +1,178 @@
+"""The planner at two minutes beside an exhaustive search: every setting on all folds, then the best of them.
+
+A target with a seed is a unit. What was done of it lies in `runs/planner` under the checkout (or in the folder that
+`HEADSTART_BENCH_RUNS` names), trial by trial, so that the same command goes on where it was cut; it takes hours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.common import DATA, ROOT, headstart, target
+from headstart import strategy
+from headstart.budget import Budget
+from headstart.judge.intervals import mean_score
+from headstart.search import Ledger, Options
+from headstart.search.assemble import validation_score
+from headstart.search.plan import SIDES
+from headstart.strategy import Bench
+from headstart.target import Target, load_target
+from headstart.trial import Result, Spec, decode, encode, execute
+
+LIST = {
+    "textures": str(DATA / "textures"),
+    "flowers": str(DATA / "flowers"),
+    "ants_bees": str(DATA / "ants_bees"),
+    **{f"pacs_{name}": str(DATA / "pacs" / name) for name in ("photo", "art_painting", "cartoon", "sketch")},
+    "pictograms": "embedded:pictograms",
+    "digits": "embedded:digits",
+    "trec": str(DATA / "trec" / "train.csv"),
+    "sst2": str(DATA / "sst2" / "train.csv"),
+    "customer_reviews": str(DATA / "customer_reviews" / "all.csv"),
+    "subjectivity": str(DATA / "subjectivity" / "all.csv"),
+    "sms_spam": str(DATA / "sms_spam" / "all.csv"),
+}
+FOLDS = 5
+FINALS = 3  # seeds of a finalist that trains a network; of others one, because they hardly differ
+LOST, TIME = 0.01, 0.25  # on average at most: points lost, share of the exhaustive search's seconds
+
+
+def main(seconds: int = 120, seeds: int = 1, targets: int = len(LIST)) -> Iterator[dict[str, Any]] | dict[str, Any]:
+    """Compare on each target with each seed.
+
+    Args:
+        seconds: budget of the planner.
+        seeds: of splits and of everything else random.
+        targets: how many of the list, from its start.
+    """
+    if not DATA.is_dir():
+        return {"skipped": f"no bench data in {DATA}"}
+    return _measured(seconds, seeds, list(LIST)[:targets])
+
+
+def _measured(seconds: int, seeds: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    runs = Path(os.environ.get("HEADSTART_BENCH_RUNS", ROOT / "runs")) / "planner"
+    units: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        for name in names:
+            place = runs / f"{name}-{seed}"
+            place.mkdir(parents=True, exist_ok=True)
+            found = {"target": name, "seed": seed}
+            units.append(found | (unit(LIST[name], place, seconds, seed)))
+            yield {"budget_seconds": seconds, "units": units, **summary(units)}
+
+
+def unit(data: str, place: Path, seconds: int, seed: int) -> dict[str, Any]:
+    """One target with one seed: what both searches shipped, and what they took."""
+    document = place / "run" / "evidence.json"
+    if not document.is_file():
+        options = ("--budget", f"{seconds}s", "--seed", str(seed), "--out", str(place / "run"))
+        ran = headstart("fit", data, *options, cache=place / "cache", limit=10 * seconds + 600)
+        if ran.code != 0:
+            return {"stderr": ran.err[-2000:]}
+    evidence = json.loads(document.read_text(encoding="utf-8"))
+    loaded = load_target(data, seed=seed)
+    if loaded.split == "cross-fit":
+        return {"skipped": "too small for a test split"}
+    ledger = Ledger(_made(place / "exhaustive"))
+    everything(loaded, ledger, place / "store", seed)
+    planned = evidence[evidence["shipped"]]
+    best = exhaustive(ledger, loaded.metric)
+    return {
+        "metric": loaded.metric,
+        "planner": {
+            "shipped": [planned["source"], planned["strategy"], planned["parameters"]],
+            "score": planned["score"],
+            "seconds": evidence["seconds_total"],
+            "baseline": evidence["baseline"]["score"],
+            # Transfer minus baseline where transfer was shipped: a ship that is worse beyond the interval is a failure.
+            "worse_than_baseline": evidence["shipped"] == "transfer" and evidence["gain"]["high"] < 0,
+        },
+        "exhaustive": best,
+        "lost": best["score"] - planned["score"],
+        "share_of_time": evidence["seconds_total"] / best["seconds"],
+    }
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def everything(loaded: Target, ledger: Ledger, store: Path, seed: int) -> None:
+    """Every setting on every fold, then the best on the sealed test; what the ledger has is not done again."""
+    (episode,) = loaded.episodes
+    settings = Options(seed=seed).settings(loaded.modality, loaded.everything.wordless())
+    folds = FOLDS if episode.view.validation is None else 1
+
+    def run(spec: Spec) -> None:
+        if spec.key not in ledger.results:
+            sealed = None if spec.phase == "search" else episode.seal.inputs
+            ledger.add(execute(spec, episode.view, sealed, budget=Budget(), bench=Bench(store=store)).result)
+
+    specs = [setting.spec(episode.name, "search", fold) for setting in settings for fold in range(folds)]
+    for spec in specs:
+        run(spec)
+    chosen = winner(list(ledger.results.values()), loaded.metric)
+    trains = strategy.find(chosen.strategy).needs.gradients
+    for number in range(FINALS if trains else 1):
+        run(Spec(**{**chosen.to_json(), "phase": "final", "seed": number}))
+    if ledger.first("opened") is None:
+        episode.seal.open(chosen.setting, lambda finalist, labels: ledger.write("opened", labels=encode(labels)))
+
+
+def winner(results: Sequence[Result], metric: str) -> Spec:
+    """The setting with the best mean validation score among those that no fold failed of; of equals the cheaper."""
+    folds: dict[str, list[Result]] = {}
+    for result in results:
+        if result.spec.phase == "search":
+            folds.setdefault(result.spec.setting, []).append(result)
+    able = [each for each in folds.values() if all(r.status == "ok" for r in each)]
+    if not able:
+        raise ValueError("every setting failed on some fold")
+    best = max(able, key=lambda each: (mean(validation_score(r, metric) for r in each), -sum(r.wall for r in each)))
+    return best[0].spec
+
+
+def exhaustive(ledger: Ledger, metric: str) -> dict[str, Any]:
+    """What the exhaustive search found, and what all its trials took."""
+    finals = [r for r in ledger.results.values() if r.spec.phase == "final" and r.log_probabilities is not None]
+    opened = ledger.first("opened")
+    assert opened is not None
+    labels = decode(opened["labels"])
+    scores = [mean_score((r.log_probabilities.argmax(axis=1) == labels)[None], labels, metric) for r in finals]
+    spec = finals[0].spec
+    sides = {side: sum(r.wall for r in ledger.results.values() if r.side == side) for side in SIDES}
+    return {
+        "shipped": [spec.source, spec.strategy, spec.parameters],
+        "score": mean(scores),
+        "seconds": round(ledger.seconds(), 1),
+        "seconds_of": {side: round(value, 1) for side, value in sides.items()},
+        "trials": len(ledger.results),
+        "failed": sum(r.status == "failed" for r in ledger.results.values()),
+    }
+
+
+def summary(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over targets and seeds, and what must be shown."""
+    able = [each for each in units if "lost" in each]
+    if not able:
+        return {"targets": []}
+    lost, share = mean(each["lost"] for each in able), mean(each["share_of_time"] for each in able)
+    worse = [f"{each['target']}-{each['seed']}" for each in able if each["planner"]["worse_than_baseline"]]
+    return {
+        "lost": round(lost, 4),
+        "share_of_time": round(share, 4),
+        "targets": [
+            target(f"loses at most {100 * LOST:g} point on average", lost <= LOST, f"{100 * lost:+.2f} of {len(able)}"),
+            target(f"in at most {TIME:.0%} of the time", share <= TIME, f"{share:.1%}"),
+            target(
+                "never ships what is worse than the best baseline beyond the interval", not worse, str(worse or "none")
+            ),
+        ],
+    }

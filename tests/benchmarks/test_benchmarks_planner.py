@@ -1,0 +1,49 @@
+"""The benchmark of the planner: its arithmetic, and that a unit goes on where it was cut."""
+
+import pytest
+
+from benchmarks import planner
+from headstart.search import Ledger
+from headstart.testing import positive
+
+pytestmark = pytest.mark.fast
+
+
+def unit(lost, share, worse=False):
+    return {
+        "target": "t",
+        "seed": 0,
+        "lost": lost,
+        "share_of_time": share,
+        "planner": {"worse_than_baseline": worse},
+    }
+
+
+def test_means_are_over_targets_and_what_failed_is_left_out():
+    found = planner.summary([unit(0.02, 0.1), unit(-0.01, 0.3), {"target": "t", "seed": 1, "stderr": "planted"}])
+    assert (found["lost"], found["share_of_time"]) == (0.005, 0.2)
+    assert [each["met"] for each in found["targets"]] == [True, True, True]
+    found = planner.summary([unit(0.02, 0.3, worse=True)])
+    assert [each["met"] for each in found["targets"]] == [False, False, False]
+    assert planner.summary([]) == {"targets": []}
+
+
+def test_every_setting_is_tried_on_every_fold_and_nothing_twice(tmp_path, monkeypatch):
+    planted = positive(40, 40)
+    settings = planner.Options((planted.source,), ("prototypes",)).settings()[:4]
+    monkeypatch.setattr(planner.Options, "settings", lambda self, modality, wordless: settings)
+    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    ledger = Ledger(tmp_path)
+    target = planted.target()
+    planner.everything(target, ledger, tmp_path / "store", 0)
+    searched = [r for r in ledger.results.values() if r.spec.phase == "search"]
+    assert {(r.spec.setting, r.spec.seed) for r in searched} == {(s.key, n) for s in settings for n in range(5)}
+    before = ledger.path.read_bytes()
+    planner.everything(planted.target(), Ledger(tmp_path), tmp_path / "store", 0)
+    assert ledger.path.read_bytes() == before
+
+    found = planner.exhaustive(Ledger(tmp_path), target.metric)
+    assert found["shipped"][1] == "prototypes", "the planted source helps"
+    assert found["score"] > 0.9
+    assert found["trials"] == len(searched) + 1
+    assert found["seconds"] == pytest.approx(sum(r.wall for r in ledger.results.values()), abs=0.1)
