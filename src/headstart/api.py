@@ -41,7 +41,7 @@ from headstart.target.describe import describe as describe_classes
 from headstart.target.describe import read_descriptions
 from headstart.target.domain import Domain, load_domain
 from headstart.target.embedded import OPENMOJI_ATTRIBUTION
-from headstart.target.inputs import Inputs, TextInputs, as_inputs, pictures_in
+from headstart.target.inputs import Inputs, TextInputs, as_inputs, joined, pictures_in
 from headstart.target.shots import check as check_shots
 from headstart.target.view import Examples, TrainView
 
@@ -284,7 +284,7 @@ def suggest(
         target = labelled if isinstance(labelled, Target) else load_target(labelled)
         known = target.everything.examples.inputs
         if target.split != "cross-fit":
-            known = suggesting.joined(known, target.episodes[0].seal.inputs)
+            known = joined(known, target.episodes[0].seal.inputs)
     inputs = as_inputs(pool, predictor.body.modality)
     return suggesting.suggest(predictor, inputs, count=count, labelled=known, seed=seed, progress=progress)
 
