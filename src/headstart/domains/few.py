@@ -7,7 +7,7 @@ between -1 and 1, so that what an example would have scored had it not been lear
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -198,3 +198,52 @@ def compared(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> Told:
     n = len(gap)
     spread = np.concatenate([gap, [1.0, -1.0]])
     return Told(float(gap.mean()), float(np.sqrt((spread**2).mean() - spread.mean() ** 2) / np.sqrt(n)))
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What labelled target examples decide.
+
+    Args:
+        baseline: the better of the baselines on them.
+        rival: the adaptation that may be shipped instead.
+        shipped: one of these two.
+        reason: why, in a sentence.
+    """
+
+    baseline: str
+    rival: str
+    shipped: str
+    reason: str
+
+
+def settled_by_labels(
+    right: Mapping[str, NDArray[np.bool_]], baselines: Sequence[str], adapted: Sequence[str], *, agreed: str = ""
+) -> Settled:
+    """Choose between source-only, target-only and adaptation by the target's few labels, each left out in turn.
+
+    The rival is the adaptation that validators rank best among those within one standard error of the best on the
+    labels, so that of many the luckiest is not taken. It is shipped where it beats every baseline beyond the noise; or
+    where validators chose an adaptation beyond theirs, and on the labels that one is behind no baseline.
+
+    Args:
+        right: route -> (n,) whether each labelled example is predicted right by a model that has not learned from it.
+        baselines: names, the one that is kept among equals first.
+        adapted: names, those that validators rank best first; one at least.
+        agreed: the adaptation on which validators agree beyond their noise; "": there is none.
+    """
+    score = {name: float(each.mean()) for name, each in right.items()}
+    baseline = max(baselines, key=lambda name: score[name])
+    best = max(adapted, key=lambda name: score[name])
+    near = [name for name in adapted if (told := compared(right[best], right[name])).lead <= told.noise]
+    rival = near[0]
+    n = len(right[baseline])
+    said = ", ".join(f"{name} {100 * score[name]:.0f} %" for name in (rival, *baselines))
+    words = f"On the {n} labelled target examples, each left out in turn, {said} are right"
+    if all(compared(right[rival], right[name]).beyond for name in baselines):
+        return Settled(baseline, rival, rival, f"{words}: {rival} is ahead of the others beyond the noise.")
+    if agreed and all(score[agreed] >= score[name] for name in baselines):
+        said = ", ".join(f"{name} {100 * score[name]:.0f} %" for name in (agreed, *baselines))
+        words = f"On the {n} labelled target examples, each left out in turn, {said} are right"
+        return Settled(baseline, agreed, agreed, f"{words}, and validators prefer {agreed} beyond their noise.")
+    return Settled(baseline, rival, baseline, f"{words}: {rival} is not shown to be ahead of {' and '.join(baselines)}.")

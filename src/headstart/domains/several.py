@@ -1,16 +1,21 @@
-"""Several source domains: how much each should count. Every function gives (K,) weights that sum to 1.
+"""Several source domains: how much each should count, and whether one does harm. Weights are (K,) and sum to 1.
 
 Xs is (N, D) of all sources with labels ys, origin (N,) tells which of the K sources each example is of, Xt is (M, D).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.domains.few import compared
 from headstart.domains.labels import softmax
 from headstart.domains.two_sample import squared_distances
-from headstart.domains.validate import VALIDATORS, Seen
+from headstart.domains.validate import VALIDATORS, Agreement, Seen, agreement, guarded
+from headstart.domains.weights import discriminator
 from headstart.score.ridge import solve, standardise
 
 Floats = NDArray[np.float64]
@@ -20,6 +25,8 @@ Labels = NDArray[np.int64]
 MOST = 500
 """Examples of each domain that kernels are computed on."""
 LOG_FLOOR = 1e-12
+ALL = "all sources"
+LEVEL = 1.96
 
 
 def equal(origin: Labels) -> Floats:
@@ -95,3 +102,126 @@ def of_examples(weights: Floats, origin: Labels) -> Floats:
     counts = np.bincount(origin, minlength=len(weights))
     each = weights / np.maximum(counts, 1)
     return np.asarray(each[origin] / each[origin].mean())
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Which source domains are kept, and what each of them gives.
+
+    Args:
+        discrepancy: name -> weight by :func:`by_discrepancy`, of all of them.
+        validators: name -> weight by :func:`by_validators`.
+        helped: name -> validators that prefer source-only with it to source-only without it, beyond their noise.
+        harmed: name -> validators that prefer the reverse, beyond their noise.
+        leads: name -> validator -> (value with it minus value without it, standard error).
+        dropped: names of those that do harm, in the order in which they were dropped.
+        reason: why they were, or why none was, in a sentence.
+        asked: what a model of all sources, and of all without each, says of the target, (M, C) log-probabilities.
+    """
+
+    discrepancy: dict[str, float]
+    validators: dict[str, float]
+    helped: dict[str, tuple[str, ...]]
+    harmed: dict[str, tuple[str, ...]]
+    leads: dict[str, dict[str, tuple[float, float]]]
+    dropped: tuple[str, ...]
+    reason: str
+    asked: dict[str, Floats]
+
+
+def screened(
+    Xs: Features,
+    ys: Labels,
+    origin: Labels,
+    Xt: Features,
+    names: Sequence[str],
+    classes: int,
+    few: tuple[Features, Labels] | None = None,
+    *,
+    seed: int = 0,
+) -> Screened:
+    """Leave each source out in turn, and drop one where source-only is better without it.
+
+    It is dropped where :func:`headstart.domains.validate.guarded` would ship source-only without it rather than with
+    it. Labels of the target, where there are some, overrule that: they may forbid it, and may settle it alone.
+
+    Args:
+        names: of the K sources.
+        few: labelled target examples (n, D) and their labels (n,).
+    """
+    first, dropped, why = None, [], ""
+    left = list(range(len(names)))
+    while len(left) > 1:
+        rows = np.isin(origin, left)
+        mine = np.searchsorted(left, origin[rows])
+        models, right = _left_out(Xs[rows], ys[rows], mine, Xt, [names[k] for k in left], classes, few, seed)
+        said = agreement(models, ALL, seed=seed)
+        first = first or (said, {name: np.asarray(seen.asked) for name, seen in models.items()})
+        harmful, reason = _harmful(said, right)
+        if not harmful:
+            why = why or reason
+            break
+        dropped.append(harmful)
+        why = (why + " " if why else "") + reason
+        left.remove(list(names).index(harmful))
+    assert first is not None
+    said, asked = first
+    likeness = by_discrepancy(Xs, origin, Xt, seed=seed)
+    liked = by_validators(Xs, ys, origin, Xt, classes)
+    # What is stored is without minus with.
+    leads = {name: {v: (-gap, noise) for v, (gap, noise) in said.lead[name].items()} for name in names}
+    sure = {name: {v: gap / noise if noise > 0 else 0.0 for v, (gap, noise) in leads[name].items()} for name in names}
+    return Screened(
+        {name: float(likeness[k]) for k, name in enumerate(names)},
+        {name: float(liked[k]) for k, name in enumerate(names)},
+        {name: tuple(v for v, z in sure[name].items() if z > LEVEL) for name in names},
+        {name: tuple(v for v, z in sure[name].items() if z < -LEVEL) for name in names},
+        leads,
+        tuple(dropped),
+        why,
+        asked,
+    )
+
+
+def _left_out(
+    Xs: Features,
+    ys: Labels,
+    origin: Labels,
+    Xt: Features,
+    names: Sequence[str],
+    classes: int,
+    few: tuple[Features, Labels] | None,
+    seed: int,
+) -> tuple[dict[str, Seen], dict[str, NDArray[np.bool_]]]:
+    """Source-only of all sources, and without each (under its name): what validators see, and what is right of few.
+
+    All are asked about all source examples, none about one that it learned from.
+    """
+    weights = discriminator(Xs, Xt, seed=seed)
+    models, right = {}, {}
+    for k, name in [(-1, ALL), *enumerate(names)]:
+        kept = origin != k
+        found = solve(Xs[kept], ys[kept], classes)
+        held = (Xs @ found.weight.T + found.bias).astype(np.float64)
+        held[kept] = found.left_out
+        held, asked = (scores_to_logs(s, found.left_out, ys[kept]) for s in (held, Xt @ found.weight.T + found.bias))
+        models[name] = Seen(held=held, y=ys, weights=weights, asked=asked, Xs=Xs, Xt=Xt)
+        if few is not None:
+            right[name] = (few[0] @ found.weight.T + found.bias).argmax(axis=1) == few[1]
+    return models, right
+
+
+def _harmful(said: Agreement, right: Mapping[str, NDArray[np.bool_]]) -> tuple[str, str]:
+    """The source that is better left out, "" where there is none, and why."""
+    without, _ = guarded(said, ALL)
+    if right:
+        told = {name: compared(right[name], right[ALL]) for name in said.rank if name != ALL}
+        best = max(told, key=lambda name: told[name].lead)
+        if told[best].beyond:
+            gain = f"{100 * told[best].lead:+.0f} points on the labelled target examples"
+            return best, f"{best} does harm: {gain} without it, beyond the noise."
+        if without != ALL and told[without].lead < 0:
+            return "", f"No source was dropped: validators would drop {without}, labelled target examples would not."
+    if without == ALL:
+        return "", "No source was dropped: validators do not agree beyond their noise that one does harm."
+    return without, f"{without} does harm: {len(said.beyond)} of {len(VALIDATORS)} validators prefer to be without it."

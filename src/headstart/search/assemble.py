@@ -33,6 +33,7 @@ from headstart.judge.evidence import (
 )
 from headstart.judge.intervals import mean_score, score_interval
 from headstart.predictor.calibration import apply_temperature, fit_temperature
+from headstart.search.domains import adaptation
 from headstart.search.ledger import Ledger
 from headstart.search.rank import kendall
 from headstart.trial import CUT_SHORT, Result, decode
@@ -177,7 +178,8 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         for side in ("transfer", "baseline")
     }
     if (chosen := ledger.first("chosen")) is not None:
-        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"])
+        baseline = verdict.episodes[0][0]["baseline"].finals[0].spec.strategy
+        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"], baseline)
     else:
         shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
     shots = _shots(ledger, verdict, metric)
@@ -221,6 +223,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         label_curve=_label_curve(ledger, verdict, metric, shipped, start["seed"]),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
         shots=shots,
+        adaptation=adaptation(ledger, verdict.episodes[0][1], metric),
         scores=_scores(ledger, metric),
         precisions=_precisions(ledger),
         hygiene=start["hygiene"],
@@ -321,8 +324,8 @@ def _calibration(verdict: Judged, shipped: Side) -> Calibration:
 
 
 def _label_curve(ledger: Ledger, verdict: Judged, metric: str, shipped: Side, seed: int) -> LabelCurve | None:
-    """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, or not measured."""
-    if len(verdict.rounds) != 1 or _drawn(ledger) is not None:
+    """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, adapted, or not measured."""
+    if len(verdict.rounds) != 1 or _drawn(ledger) is not None or ledger.first("chosen") is not None:
         return None
     pair, truth = verdict.episodes[0]
     measured: dict[Side, list[Measured]] = {}

@@ -46,9 +46,10 @@ from headstart.strategy import Bench
 from headstart.target.inputs import TextInputs
 from headstart.target.target import Episode, Target
 from headstart.target.view import FOLDS
-from headstart.trial import Result, Spec, encode, execute
+from headstart.trial import SAID, Result, Spec, encode, execute
 
 EVIDENCE, MODEL = "evidence.json", "model"
+KEPT = ("zero_shot", *SAID)  # of what a strategy says of a model: it stays with it
 CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
 SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
@@ -466,7 +467,7 @@ class Runner:
         card = sources.find(spec.source).card
         predictor.temperature = pooled.temperature()
         predictor.provenance = {
-            **{key: value for key, value in predictor.provenance.items() if key == "zero_shot"},
+            **{key: value for key, value in predictor.provenance.items() if key in KEPT},
             "target": evidence.target.model_dump(mode="json"),
             "side": evidence.shipped,
             "source": spec.source,
@@ -480,6 +481,7 @@ class Runner:
             "metric": evidence.metric,
             "score": getattr(evidence, evidence.shipped).score,
             **({"shots": evidence.shots.labels, "draw": evidence.shots.shipped_draw} if evidence.shots else {}),
+            **({"target_labels": evidence.adaptation.used} if evidence.adaptation else {}),
             "evidence_sha256": digest,
         }
         inputs = self.target.everything.examples.inputs
