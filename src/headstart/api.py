@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from headstart.report import Showcase, Shown, Telling, beginning, thumbnail, wri
 from headstart.report.telling import suspects, telling_words
 from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
+from headstart.search import moved as within
 from headstart.search import rank as ranking
 from headstart.search import run as search
 from headstart.search import shift as moved
@@ -209,16 +211,19 @@ def prepare(
 
 
 def check(data: Any, **options: Any) -> Hygiene:
-    """Look at `data` without learning anything: counts, imbalance, unreadable files, duplicates, leakage.
+    """Look at `data` without learning anything: counts, imbalance, unreadable files, duplicates, leakage, and whether a
+    given test or unlabelled examples are unlike what is learned from.
 
     Args:
-        data: as for :func:`fit`.
+        data: as for :func:`fit`; or a :class:`~headstart.target.Target`.
         options: `label`, `input`, `group`, `test_fraction`, `seed`, as for :func:`fit`.
 
     Raises:
         TargetError: it cannot be read at all, or there is too little of it.
     """
-    return load_target(data, **options).hygiene
+    target = data if isinstance(data, Target) else load_target(data, **options)
+    found = tuple(part.to_json() for part in within.moved(target, seed=int(options.get("seed", 0))))
+    return replace(target.hygiene, moved=found)
 
 
 def rank(

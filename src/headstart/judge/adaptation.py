@@ -106,10 +106,10 @@ def _number(log: float) -> float | None:
 def worth_words(found: Worth, confidence: float = CONFIDENCE) -> str:
     """What it says, in a sentence."""
     has = f"{found.route} without a label of the target is right on {100 * found.score:.1f} % of the sealed examples"
-    if found.each is None:
-        reach = f"more than {found.most}"
-    else:
-        reach = f"about {found.each:g}" if found.each > 1 else "1 or fewer"
-    high = f"more than {found.most}" if found.high is None else f"{found.high:g}"
-    low = f"more than {found.most}" if found.low is None else f"{found.low:g}"
-    return f"{has}; target labels alone take {reach} of each class for that ({100 * confidence:.0f} % interval {low} to {high})."
+    if found.each is not None and found.each <= 1 and found.high is not None and found.high <= 1:
+        return f"{has}; by itself one label of each class of the target gives no less."
+    low, each, high = (f"more than {found.most}" if n is None else f"{n:g}" for n in (found.low, found.each, found.high))
+    return (
+        f"{has}; target labels alone take {'' if found.each is None else 'about '}{each} of each class for that "
+        f"({100 * confidence:.0f} % interval {low} to {high})."
+    )

@@ -226,7 +226,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         adaptation=adaptation(ledger, verdict.episodes[0][1], metric),
         scores=_scores(ledger, metric),
         precisions=_precisions(ledger),
-        hygiene=start["hygiene"],
+        hygiene={**start["hygiene"], "moved": (ledger.first("moved") or {}).get("parts", [])},
         warnings=_warnings(ledger, start, totals, shots),
         partial=totals["partial"],
         seconds_total=totals["wall"],
@@ -517,6 +517,7 @@ def stunted(results: Sequence[Result]) -> list[str]:
 
 def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any], shots: Shots | None) -> list[str]:
     found = [*start["hygiene"].get("warnings", []), *start.get("warnings", [])]
+    found += [part["sentence"] for part in (ledger.first("moved") or {}).get("parts", []) if part["moved"]]
     if limit := ledger.first("limit"):
         found.append(limit["why"])
     if shots is not None and len(shots.draws) < len(start["episodes"]):

@@ -38,12 +38,13 @@ from headstart.search.ledger import FORMAT, Ledger
 from headstart.search.ledger import NAME as LEDGER
 from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener
+from headstart.search.moved import moved
 from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan, Speed
 from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
 from headstart.strategy import Bench
-from headstart.target.inputs import TextInputs
+from headstart.target.inputs import Inputs, TextInputs
 from headstart.target.target import Episode, Target
 from headstart.target.view import FOLDS
 from headstart.trial import SAID, Result, Spec, encode, execute
@@ -118,6 +119,7 @@ class Runner:
             try:
                 self._search(episodes)
                 self._score(episodes[0])
+                self._look(episodes[0])
             except KeyboardInterrupt:
                 self.partial = "it was interrupted"
                 self.listener.interrupted()
@@ -376,6 +378,30 @@ class Runner:
             how: dict[str, Any] = {"seed": self.options.seed, "device": self.options.device}
             event = scored(episode.view.training(), names, precisions=in_ledger(self.ledger), **how)
             self.ledger.write("scores", episode=episode.name, **event)
+
+    def _look(self, episode: Episode) -> None:
+        """Write down whether a given test or the unlabelled examples are unlike what is learned from.
+
+        By the features of the transfer finalist's source, which the store has of most of them by now; without such a
+        finalist by cheap ones. It chooses nothing.
+        """
+        if self.ledger.first("moved") is not None or self._ended() or self._left() < OVERHEAD:
+            return
+        leaders = [r.spec.source for r in self.ledger.of(episode.name, "final") if r.side == "transfer"]
+        extract, words = None, ""
+        if leaders:
+            source = sources.find(leaders[-1])
+            bench = self._bench(recorded(self.ledger, source.card.name))
+            body, words = bench.body(source), source.card.short
+
+            def extract(learned: Inputs, other: Inputs) -> tuple[Any, Any]:
+                return bench.features(body, learned, words), bench.features(body, other, words)
+
+        # It is never worth losing a run for.
+        with profile.phase("judge"), contextlib.suppress(HeadstartError, ValueError):
+            parts = moved(self.target, extract, words, seed=self.options.seed)
+            if parts:
+                self.ledger.write("moved", parts=[part.to_json() for part in parts])
 
     def _ended(self) -> bool:
         """Whether the run had ended before this process resumed it."""
