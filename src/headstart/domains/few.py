@@ -176,7 +176,7 @@ def _chosen(found: Sequence[_Candidate], Z: Floats, seed: int) -> Joint:
 
 @dataclass(frozen=True)
 class Told:
-    """What labelled target examples say of one model against another.
+    """What labelled examples say of one model against another.
 
     Args:
         lead: difference of their accuracies.
@@ -192,12 +192,18 @@ class Told:
         return self.lead > LEVEL * self.noise
 
 
-def compared(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> Told:
-    """Compare two models on the same labelled target examples that neither was trained on, (n,) each."""
+def compared(right: NDArray[np.bool_], other: NDArray[np.bool_], weights: Floats | None = None) -> Told:
+    """Compare two models on the same labelled examples that neither was trained on, (n,) each.
+
+    Args:
+        right: whether each is predicted right.
+        other: likewise, by the other model.
+        weights: (n,) of mean 1; None: all count alike.
+    """
     gap = right.astype(np.float64) - other.astype(np.float64)
-    n = len(gap)
+    gap = gap if weights is None else gap * weights
     spread = np.concatenate([gap, [1.0, -1.0]])
-    return Told(float(gap.mean()), float(np.sqrt((spread**2).mean() - spread.mean() ** 2) / np.sqrt(n)))
+    return Told(float(gap.mean()), float(spread.std() / np.sqrt(len(gap))))
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ Xs is (N, D) of all sources with labels ys, origin (N,) tells which of the K sou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.domains.few import compared
+from headstart.domains.few import LEVEL, Told, compared
 from headstart.domains.labels import softmax
 from headstart.domains.two_sample import squared_distances
-from headstart.domains.validate import VALIDATORS, Agreement, Seen, agreement, guarded
+from headstart.domains.validate import VALIDATORS, Seen, agreement, guarded
 from headstart.domains.weights import discriminator
 from headstart.score.ridge import solve, standardise
 
@@ -25,8 +25,7 @@ Labels = NDArray[np.int64]
 MOST = 500
 """Examples of each domain that kernels are computed on."""
 LOG_FLOOR = 1e-12
-ALL = "all sources"
-LEVEL = 1.96
+ALL, WITHOUT = "all sources", "without one"
 
 
 def equal(origin: Labels) -> Floats:
@@ -143,44 +142,64 @@ def screened(
     """Leave each source out in turn, and drop one where source-only is better without it.
 
     It is dropped where :func:`headstart.domains.validate.guarded` would ship source-only without it rather than with
-    it. Labels of the target, where there are some, overrule that: they may forbid it, and may settle it alone.
+    it, and the labelled examples of the other sources, weighted like the target, say so too beyond their noise. Labels
+    of the target, where there are some, may forbid it, and may settle it alone.
 
     Args:
         names: of the K sources.
         few: labelled target examples (n, D) and their labels (n,).
     """
-    first, dropped, why = None, [], ""
+    first: list[_WithAndWithout] = []
+    dropped: list[str] = []
+    reasons: list[str] = []
     left = list(range(len(names)))
     while len(left) > 1:
         rows = np.isin(origin, left)
         mine = np.searchsorted(left, origin[rows])
-        models, right = _left_out(Xs[rows], ys[rows], mine, Xt, [names[k] for k in left], classes, few, seed)
-        said = agreement(models, ALL, seed=seed)
-        first = first or (said, {name: np.asarray(seen.asked) for name, seen in models.items()})
-        harmful, reason = _harmful(said, right)
+        found = _left_out(Xs[rows], ys[rows], mine, Xt, [names[k] for k in left], classes, few, seed)
+        first = first or found
+        harmful, reason = _harmful(found)
         if not harmful:
-            why = why or reason
+            reasons += [] if dropped else [reason]
             break
         dropped.append(harmful)
-        why = (why + " " if why else "") + reason
+        reasons.append(reason)
         left.remove(list(names).index(harmful))
-    assert first is not None
-    said, asked = first
     likeness = by_discrepancy(Xs, origin, Xt, seed=seed)
     liked = by_validators(Xs, ys, origin, Xt, classes)
-    # What is stored is without minus with.
-    leads = {name: {v: (-gap, noise) for v, (gap, noise) in said.lead[name].items()} for name in names}
-    sure = {name: {v: gap / noise if noise > 0 else 0.0 for v, (gap, noise) in leads[name].items()} for name in names}
     return Screened(
         {name: float(likeness[k]) for k, name in enumerate(names)},
         {name: float(liked[k]) for k, name in enumerate(names)},
-        {name: tuple(v for v, z in sure[name].items() if z > LEVEL) for name in names},
-        {name: tuple(v for v, z in sure[name].items() if z < -LEVEL) for name in names},
-        leads,
+        {one.name: _beyond(one.leads, 1.0) for one in first},
+        {one.name: _beyond(one.leads, -1.0) for one in first},
+        {one.name: one.leads for one in first},
         tuple(dropped),
-        why,
-        asked,
+        " ".join(reasons),
+        {ALL: first[0].asked_with, **{one.name: one.asked_without for one in first}},
     )
+
+
+@dataclass(frozen=True)
+class _WithAndWithout:
+    """Source-only of all sources beside source-only without one of them.
+
+    Args:
+        name: of the one.
+        leads: validator -> (value with it minus value without it, standard error).
+        agreed: whether validators agree that it is better left out.
+        others: what the other sources' labelled examples, weighted like the target, say of leaving it out.
+        few: what labelled target examples say of that; None: there are none.
+        asked_with: (M, C) log-probabilities of the target.
+        asked_without: likewise.
+    """
+
+    name: str
+    leads: dict[str, tuple[float, float]]
+    agreed: bool
+    others: Told
+    few: Told | None
+    asked_with: Floats
+    asked_without: Floats
 
 
 def _left_out(
@@ -192,36 +211,55 @@ def _left_out(
     classes: int,
     few: tuple[Features, Labels] | None,
     seed: int,
-) -> tuple[dict[str, Seen], dict[str, NDArray[np.bool_]]]:
-    """Source-only of all sources, and without each (under its name): what validators see, and what is right of few.
-
-    All are asked about all source examples, none about one that it learned from.
-    """
+) -> list[_WithAndWithout]:
+    """Each source left out in turn. Both models are asked about the other sources' examples, each left out as well."""
     weights = discriminator(Xs, Xt, seed=seed)
-    models, right = {}, {}
-    for k, name in [(-1, ALL), *enumerate(names)]:
+    whole = solve(Xs, ys, classes)
+    compare = []
+    for k, name in enumerate(names):
         kept = origin != k
-        found = solve(Xs[kept], ys[kept], classes)
-        held = (Xs @ found.weight.T + found.bias).astype(np.float64)
-        held[kept] = found.left_out
-        held, asked = (scores_to_logs(s, found.left_out, ys[kept]) for s in (held, Xt @ found.weight.T + found.bias))
-        models[name] = Seen(held=held, y=ys, weights=weights, asked=asked, Xs=Xs, Xt=Xt)
-        if few is not None:
-            right[name] = (few[0] @ found.weight.T + found.bias).argmax(axis=1) == few[1]
-    return models, right
+        X, y, weight = Xs[kept], ys[kept], weights[kept] / max(float(weights[kept].mean()), 1e-12)
+        rest = solve(X, y, classes)
+        models, right = {}, {}
+        for called, model, held in ((ALL, whole, whole.left_out[kept]), (WITHOUT, rest, rest.left_out)):
+            logs, asked = (scores_to_logs(s, held, y) for s in (held, Xt @ model.weight.T + model.bias))
+            models[called] = Seen(held=logs, y=y, weights=weight, asked=asked, Xs=X, Xt=Xt)
+            if few is not None:
+                right[called] = (few[0] @ model.weight.T + model.bias).argmax(axis=1) == few[1]
+        said = agreement(models, ALL, seed=seed)
+        held_right = {called: seen.held.argmax(axis=1) == y for called, seen in models.items()}
+        compare.append(
+            _WithAndWithout(
+                name,
+                {v: (-gap, noise) for v, (gap, noise) in said.lead[WITHOUT].items()},
+                guarded(said, ALL)[0] == WITHOUT,
+                compared(held_right[WITHOUT], held_right[ALL], weight),
+                compared(right[WITHOUT], right[ALL]) if few is not None else None,
+                np.asarray(models[ALL].asked),
+                np.asarray(models[WITHOUT].asked),
+            )
+        )
+    return compare
 
 
-def _harmful(said: Agreement, right: Mapping[str, NDArray[np.bool_]]) -> tuple[str, str]:
+def _beyond(leads: dict[str, tuple[float, float]], sign: float) -> tuple[str, ...]:
+    return tuple(v for v, (gap, noise) in leads.items() if sign * gap > LEVEL * noise and sign * gap > 0)
+
+
+def _harmful(found: Sequence[_WithAndWithout]) -> tuple[str, str]:
     """The source that is better left out, "" where there is none, and why."""
-    without, _ = guarded(said, ALL)
-    if right:
-        told = {name: compared(right[name], right[ALL]) for name in said.rank if name != ALL}
-        best = max(told, key=lambda name: told[name].lead)
-        if told[best].beyond:
-            gain = f"{100 * told[best].lead:+.0f} points on the labelled target examples"
-            return best, f"{best} does harm: {gain} without it, beyond the noise."
-        if without != ALL and told[without].lead < 0:
-            return "", f"No source was dropped: validators would drop {without}, labelled target examples would not."
-    if without == ALL:
-        return "", "No source was dropped: validators do not agree beyond their noise that one does harm."
-    return without, f"{without} does harm: {len(said.beyond)} of {len(VALIDATORS)} validators prefer to be without it."
+    by_labels = [one for one in found if one.few is not None and one.few.beyond]
+    if by_labels:
+        worst = max(by_labels, key=lambda one: one.few.lead if one.few is not None else 0.0)
+        assert worst.few is not None
+        gain = f"{100 * worst.few.lead:+.0f} points on the labelled target examples"
+        return worst.name, f"{worst.name} does harm: {gain} without it, beyond the noise."
+    agreed = [one for one in found if one.agreed and one.others.beyond]
+    allowed = [one for one in agreed if one.few is None or one.few.lead >= 0]
+    if allowed:
+        worst = max(allowed, key=lambda one: one.others.lead)
+        gain = f"{100 * worst.others.lead:+.1f} points on the other sources, weighted like the target"
+        return worst.name, f"{worst.name} does harm: validators agree to be without it, with {gain}."
+    if agreed:
+        return "", f"No source was dropped: labelled target examples are against being without {agreed[0].name}."
+    return "", "No source was dropped: none is shown to do harm."

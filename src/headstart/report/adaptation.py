@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.domains.few import LEVEL
 from headstart.files import write_text
 from headstart.report import words
 from headstart.report.page import environment
@@ -24,18 +25,16 @@ VALIDATORS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A route in the table: its name, hyper-parameters, what labelled target examples say, ranks and values."""
+    """A route in the table: what labelled target examples say, ranks, and values with `better`, `worse` or nothing."""
 
     name: str
-    parameters: str
     shipped: bool
     labelled: float | None
     source_weight: str
+    source_interval: str
     rank: float
     first: float
-    values: tuple[float, ...]
-    beyond: tuple[bool, ...]
-    against: tuple[bool, ...]
+    values: tuple[tuple[str, str], ...]
 
 
 def adaptation_html(choice: Choice) -> str:
@@ -71,16 +70,24 @@ def _rows(choice: Choice, validators: list[str]) -> Iterator[Row]:
     said = choice.agreement
     for name in sorted(said.rank, key=lambda name: (-choice.labelled.get(name, 0.0), said.rank[name])):
         weight = choice.said.get(name, {}).get("source_weight")
-        gaps = [said.lead[name][v] for v in validators]
         yield Row(
             name,
-            words.parameters(choice.names[name][1]),
             name == choice.shipped,
             choice.labelled.get(name),
-            f"{weight['value']:.2g} ({weight['low']:.2g} to {weight['high']:.2g})" if weight else "",
+            f"{weight['value']:.2g}" if weight else words.ABSENT,
+            f"{weight['low']:.2g} to {weight['high']:.2g}" if weight else "",
             said.rank[name],
             said.first[name],
-            tuple(said.values[name][v] for v in validators),
-            tuple(gap > 1.96 * noise and gap > 0 for gap, noise in gaps),
-            tuple(-gap > 1.96 * noise and gap < 0 for gap, noise in gaps),
+            tuple((_plain(said.values[name][v]), _mark(*said.lead[name][v])) for v in validators),
         )
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _mark(gap: float, noise: float) -> str:
+    """Whether a difference to source-only is beyond its noise."""
+    if abs(gap) <= LEVEL * noise or not gap:
+        return ""
+    return "better" if gap > 0 else "worse"

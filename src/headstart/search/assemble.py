@@ -64,7 +64,13 @@ class Finalist:
     finals: list[Result]
 
     def temperature(self) -> float:
-        """Fitted on its validation predictions, all folds together."""
+        """Fitted on its validation predictions, all folds together.
+
+        1 where it was scaled already: by what it says of labelled target examples that it had not learned from. The
+        validation examples of an adaptation are the source's.
+        """
+        if "source_weight" in self.finals[0].said:
+            return 1.0
         logits = np.concatenate([r.log_probabilities for r in self.search if r.log_probabilities is not None])
         labels = np.concatenate([r.labels for r in self.search if r.labels is not None])
         return fit_temperature(logits, labels)
