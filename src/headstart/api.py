@@ -211,8 +211,9 @@ def prepare(
 
 
 def check(data: Any, **options: Any) -> Hygiene:
-    """Look at `data` without learning anything: counts, imbalance, unreadable files, duplicates, leakage, and whether a
-    given test or unlabelled examples are unlike what is learned from.
+    """Look at `data` without learning anything: counts, imbalance, unreadable files, duplicates, leakage, what moved.
+
+    What moved is whether a given test, or the unlabelled examples, are unlike what is learned from.
 
     Args:
         data: as for :func:`fit`; or a :class:`~headstart.target.Target`.

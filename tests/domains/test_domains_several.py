@@ -45,7 +45,7 @@ def planted(*, wrong: bool):
 
 
 def test_a_domain_whose_labels_are_wrong_is_dropped_by_labels_of_the_target() -> None:
-    Xs, ys, origin, (Xt, yt) = planted(wrong=True)
+    _, _, _, (Xt, yt) = planted(wrong=True)
     few = (Xt[:40], yt[:40])
     parts = [labelled(0, 60), labelled(2, 90, wrong=True)]
     Xs, ys = (np.concatenate(each) for each in zip(*parts, strict=True))

@@ -121,7 +121,7 @@ def _routes(choice: Choice) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [("route", *labelled, "mean rank", "first in", *validators)]
     for name in sorted(said.rank, key=lambda name: (-choice.labelled.get(name, 0.0), said.rank[name])):
         values = [f"{said.values[name][v]:.3f}" for v in validators]
-        few = ()
+        few: tuple[str, ...] = ()
         if choice.learned:
             weight = choice.said.get(name, {}).get("source_weight")
             few = (

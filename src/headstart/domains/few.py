@@ -151,7 +151,7 @@ def _with_offset(X: Features) -> Floats:
 
 
 def _targets(y: Labels, classes: int) -> Floats:
-    return np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
+    return np.asarray(np.where(y[:, None] == np.arange(classes), 1.0, -1.0))
 
 
 def _chosen(found: Sequence[_Candidate], Z: Floats, seed: int) -> Joint:
@@ -252,4 +252,5 @@ def settled_by_labels(
         said = ", ".join(f"{name} {100 * score[name]:.0f} %" for name in (agreed, *baselines))
         words = f"On the {n} labelled target examples, each left out in turn, {said} are right"
         return Settled(baseline, agreed, agreed, f"{words}, and validators prefer {agreed} beyond their noise.")
-    return Settled(baseline, rival, baseline, f"{words}: {rival} is not shown to be ahead of {' and '.join(baselines)}.")
+    behind = f"{rival} is not shown to be ahead of {' and '.join(baselines)}"
+    return Settled(baseline, rival, baseline, f"{words}: {behind}.")

@@ -37,9 +37,9 @@ def equal(origin: Labels) -> Floats:
 def by_discrepancy(Xs: Features, origin: Labels, Xt: Features, *, seed: int = 0) -> Floats:
     """The mixture of sources that is most like the target: kernel mean matching of whole domains.
 
-    min over the simplex of |sum_k w_k mu_k - mu_t|^2 with kernel means mu, Gaussian kernel of median width (Huang et al.
-    2007, with one weight for each domain; Mansour et al. 2009 on mixtures of sources). Each domain's mean similarity to
-    itself leaves out that of an example to itself, so that a small domain does not seem far from all others.
+    min over the simplex of |sum_k w_k mu_k - mu_t|^2 with kernel means mu, Gaussian kernel of median width (Huang et
+    al. 2007, with one weight for each domain; Mansour et al. 2009 on mixtures of sources). Each domain's mean
+    similarity to itself leaves out that of an example to itself, so that a small domain does not seem far from others.
     """
     from scipy.optimize import minimize
 
@@ -86,7 +86,7 @@ def by_validators(Xs: Features, ys: Labels, origin: Labels, Xt: Features, classe
     values = np.array(asked)
     spread = values.std(axis=0)
     scaled = np.where(spread > LOG_FLOOR, (values - values.mean(axis=0)) / np.maximum(spread, LOG_FLOOR), 0.0)
-    return softmax(scaled.mean(axis=1)[None])[0]
+    return np.asarray(softmax(scaled.mean(axis=1)[None])[0])
 
 
 def scores_to_logs(scores: NDArray[np.floating], left_out: NDArray[np.floating], y: Labels) -> Floats:
@@ -146,8 +146,14 @@ def screened(
     of the target, where there are some, may forbid it, and may settle it alone.
 
     Args:
+        Xs: (N, D) of all sources.
+        ys: (N,) their labels.
+        origin: (N,) which of the K sources each is of.
+        Xt: (M, D) of the target.
         names: of the K sources.
+        classes: C.
         few: labelled target examples (n, D) and their labels (n,).
+        seed: of everything random.
     """
     first: list[_WithAndWithout] = []
     dropped: list[str] = []

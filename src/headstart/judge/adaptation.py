@@ -108,7 +108,8 @@ def worth_words(found: Worth, confidence: float = CONFIDENCE) -> str:
     has = f"{found.route} without a label of the target is right on {100 * found.score:.1f} % of the sealed examples"
     if found.each is not None and found.each <= 1 and found.high is not None and found.high <= 1:
         return f"{has}; by itself one label of each class of the target gives no less."
-    low, each, high = (f"more than {found.most}" if n is None else f"{n:g}" for n in (found.low, found.each, found.high))
+    numbers = (found.low, found.each, found.high)
+    low, each, high = (f"more than {found.most}" if n is None else f"{n:g}" for n in numbers)
     return (
         f"{has}; target labels alone take {'' if found.each is None else 'about '}{each} of each class for that "
         f"({100 * confidence:.0f} % interval {low} to {high})."

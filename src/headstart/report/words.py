@@ -255,8 +255,8 @@ def _adapted(evidence: Evidence) -> str:
     return (
         f"{given}{evidence.transfer.strategy} reached {percent(evidence.transfer.score)} {metric(evidence)} on the "
         f"target, and {evidence.baseline.strategy} {percent(evidence.baseline.score)}. That is a gain of "
-        f"{points(gain.estimate)} points ({confidence(evidence)} interval {interval(gain.low, gain.high)}), measured on "
-        f"{sealed(evidence)}."
+        f"{points(gain.estimate)} points ({confidence(evidence)} interval {interval(gain.low, gain.high)}), measured "
+        f"on {sealed(evidence)}."
     )
 
 
@@ -265,8 +265,8 @@ def meaning(evidence: Evidence) -> str:
     if evidence.adaptation is not None and evidence.verdict != "undetermined":
         side, what = ("above", "helps") if evidence.verdict == "helped" else ("below", "does harm")
         return (
-            f"The whole interval lies {side} zero: on this target adaptation {what}, beyond what chance in this test set "
-            "could feign."
+            f"The whole interval lies {side} zero: on this target adaptation {what}, beyond what chance in this test "
+            "set could feign."
         )
     if evidence.verdict == "helped":
         text = (

@@ -2,7 +2,8 @@
 
 The loop, the ledger, the judge and the shipping are those of :mod:`headstart.search.run`. The two sides of the evidence
 are an adapted route (transfer) and source-only (baseline); the sealed test is the target's labels, where it has any.
-Where a few of the target's labels were given to learn from, target-only is a baseline too, and adaptation must beat both.
+Where some of the target's labels were given to learn from, target-only is a baseline too, and adaptation must beat
+both.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def adapt(
     """Adapt from labelled source domains to a target domain, choose without sealed labels, and ship what is safe.
 
     Every route sees the sources' labels and the target's inputs. Labels of the target that were not given to learn from
-    are sealed: they are opened once, after the choice, to judge it. The test is on the very inputs that were adapted to.
+    are sealed: they are opened once, after the choice, to judge it. The test is on the inputs that were adapted to.
 
     Args:
         domains: the domains with labels. Of several, one that does harm is dropped.
@@ -225,7 +226,13 @@ class _Adapter(Runner):
             self.listener.progress("source domains", 0, 1)
             with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
                 found = several.screened(
-                    X, episode.view.examples.labels, origin, Z, names, len(self.target.classes), few,
+                    X,
+                    episode.view.examples.labels,
+                    origin,
+                    Z,
+                    names,
+                    len(self.target.classes),
+                    few,
                     seed=self.options.seed,
                 )
             event = asdict(found)
@@ -373,9 +380,9 @@ class _Adapter(Runner):
         """Save the chosen route where there is no label to prove it by."""
         strategy, parameters = choice.names[choice.shipped]
         side = strategies.find(strategy).side
-        chosen = finalists(self.ledger, EPISODE)[side]  # type: ignore[index]
+        chosen = finalists(self.ledger, EPISODE)[side]
         spec = chosen.finals[0].spec
-        predictor = self._shipped(spec, side)  # type: ignore[arg-type]
+        predictor = self._shipped(spec, side)
         predictor.temperature = chosen.temperature()
         predictor.provenance |= {
             "target": self.target.name,

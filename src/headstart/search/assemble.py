@@ -330,7 +330,7 @@ def _calibration(verdict: Judged, shipped: Side) -> Calibration:
 
 
 def _label_curve(ledger: Ledger, verdict: Judged, metric: str, shipped: Side, seed: int) -> LabelCurve | None:
-    """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, adapted, or not measured."""
+    """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, adapted, unmeasured."""
     if len(verdict.rounds) != 1 or _drawn(ledger) is not None or ledger.first("chosen") is not None:
         return None
     pair, truth = verdict.episodes[0]

@@ -59,9 +59,7 @@ def _correct(result: Result, truth: Labels) -> NDArray[np.bool_]:
     return np.asarray(result.log_probabilities.argmax(axis=1) == truth)
 
 
-def _routes(
-    results: dict[str, Result], labelled: dict[str, float], truth: Labels, metric: str
-) -> list[TriedRoute]:
+def _routes(results: dict[str, Result], labelled: dict[str, float], truth: Labels, metric: str) -> list[TriedRoute]:
     found = []
     for name, result in results.items():
         score, low, high = score_interval(_correct(result, truth)[None], truth, metric, resamples=1_000)

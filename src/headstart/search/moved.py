@@ -29,6 +29,7 @@ LEVEL = 0.01
 """A target may be looked at in several parts, so that one in a hundred is the level of each."""
 WORDS = 100
 """Directions of n-grams that texts are compared in."""
+WHO = {"test": "The given test", "validation": "The given validation split", "unlabelled": "What has no label"}
 CHEAP = {"image": "histograms of oriented gradients", "text": "n-grams of words"}
 
 Features = NDArray[np.float32]
@@ -140,8 +141,15 @@ def _compared(
     unlike, relabelled = told.p_value < LEVEL, label_p is not None and label_p < LEVEL
     words = _sentence(part, told, label_p if relabelled else None, share, unlike=unlike)
     return Moved(
-        part, (len(X), len(Z)), features, (told.auc, told.low, told.high), told.p_value, label_p, share,
-        unlike or relabelled, words,
+        part,
+        (len(X), len(Z)),
+        features,
+        (told.auc, told.low, told.high),
+        told.p_value,
+        label_p,
+        share,
+        unlike or relabelled,
+        words,
     )
 
 
@@ -154,7 +162,7 @@ def _alone(X: Features, y: NDArray[np.int64], Z: Features, shares: NDArray[np.fl
 def _sentence(
     part: str, told: Told, label_p: float | None, share: tuple[str, float, float, float] | None, *, unlike: bool
 ) -> str:
-    who = {"test": "The given test", "validation": "The given validation split", "unlabelled": "What has no label"}[part]
+    who = WHO[part]
     auc = f"AUC {told.auc:.2f}, 95 % interval {told.low:.2f} to {told.high:.2f}, p = {told.p_value:.2g}"
     if unlike:
         said = f"{who} is unlike what is learned from: a classifier tells them apart ({auc})."
@@ -166,6 +174,6 @@ def _sentence(
     if share is None:
         return said + ", and other shares of the classes do not explain what moved."
     return (
-        f"{said}, which other shares of the classes would explain: {share[0]} is about {100 * share[2]:.0f} % (BBSE) or "
-        f"{100 * share[3]:.0f} % (MLLS) of it, and {100 * share[1]:.0f} % of what is learned from."
+        f"{said}, which other shares of the classes would explain: {share[0]} is about {100 * share[2]:.0f} % (BBSE) "
+        f"or {100 * share[3]:.0f} % (MLLS) of it, and {100 * share[1]:.0f} % of what is learned from."
     )

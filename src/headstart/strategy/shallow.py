@@ -170,7 +170,8 @@ def joint(domains: Domains, weights: Floats = few_labels.WEIGHTS) -> Fitted:
 def as_fitted(found: few_labels.Joint, weight: Floats, bias: Floats, yl: Labels) -> Fitted:
     """Scores on the scale of one-hot targets as logits, by what they were without each labelled target example."""
     scale = 1.0 / fit_temperature(found.left_out, yl)
-    said = {"source_weight": {"value": round(found.source_weight, 6), "low": round(found.low, 6), "high": round(found.high, 6)}}
+    weights = {"value": found.source_weight, "low": found.low, "high": found.high}
+    said = {"source_weight": {key: round(value, 6) for key, value in weights.items()}}
     head = LinearHead((scale * weight).astype(np.float32), (scale * bias).astype(np.float32))
     return Fitted(head, (scale * found.left_out).astype(np.float32), said)
 

@@ -52,4 +52,5 @@ class Weigh(OnFeatures):
         found = weighted((Xs - mean) / scale, one_hot(ys, domains.classes), ratio)
         head = on_raw(found.as_logits(ys), mean, scale)
         fitted = Fitted(head) if domains.few is None else corrected_by(head, domains)
-        return Fitted(fitted.head, fitted.left_out, fitted.said | {"domain_weights": [round(float(w), 6) for w in weights]})
+        said = {"domain_weights": [round(float(w), 6) for w in weights]}
+        return Fitted(fitted.head, fitted.left_out, fitted.said | said)
