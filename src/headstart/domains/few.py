@@ -147,11 +147,13 @@ def _axes(S: Floats) -> tuple[Floats, Floats]:
 
 def _with_offset(X: Features) -> Floats:
     X = np.asarray(X, dtype=np.float64)
-    return np.concatenate([X, np.full((len(X), 1), OFFSET)], axis=1) / np.sqrt(X.shape[1])
+    padded: Floats = np.concatenate([X, np.full((len(X), 1), OFFSET)], axis=1) / np.sqrt(X.shape[1])
+    return padded
 
 
 def _targets(y: Labels, classes: int) -> Floats:
-    return np.asarray(np.where(y[:, None] == np.arange(classes), 1.0, -1.0))
+    targets: Floats = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
+    return targets
 
 
 def _chosen(found: Sequence[_Candidate], Z: Floats, seed: int) -> Joint:

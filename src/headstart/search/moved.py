@@ -133,11 +133,8 @@ def _compared(
         model = solve(X, y, len(classes))
         asked = LinearHead(model.weight, model.bias).logits(Z)
         label_p = predictions_differ(model.left_out, asked)
-        old = np.bincount(y, minlength=len(classes)) / len(y)
-        by = bbse(model.left_out, y, asked), mlls(calibrate(model.left_out, y)(asked), old)
-        if label_p < LEVEL and _alone(X, y, Z, by[1], seed):
-            c = int(np.abs(by[1] - old).argmax())
-            share = (classes[c], float(old[c]), float(by[0][c]), float(by[1][c]))
+        if label_p < LEVEL:
+            share = _share(X, y, Z, model.left_out, asked, classes, seed)
     unlike, relabelled = told.p_value < LEVEL, label_p is not None and label_p < LEVEL
     words = _sentence(part, told, label_p if relabelled else None, share, unlike=unlike)
     return Moved(
@@ -153,10 +150,26 @@ def _compared(
     )
 
 
-def _alone(X: Features, y: NDArray[np.int64], Z: Features, shares: NDArray[np.float64], seed: int) -> bool:
-    """Whether label shift alone would explain what moved: thinned to the estimated shares, nothing is left to tell."""
-    rows = thinned(y, shares, seed=seed)
-    return len(rows) >= FEWEST and classifier_test(X[rows], Z, permutations=PERMUTATIONS, seed=seed).p_value >= LEVEL
+def _share(
+    X: Features,
+    y: NDArray[np.int64],
+    Z: Features,
+    held: Features,
+    asked: Features,
+    classes: tuple[str, ...],
+    seed: int,
+) -> tuple[str, float, float, float] | None:
+    """The class whose share moved most; None where label shift alone does not explain what moved.
+
+    It would where nothing is left to tell once what is learned from is thinned to the estimated shares.
+    """
+    old = np.bincount(y, minlength=len(classes)) / len(y)
+    by_mlls = mlls(calibrate(held, y)(asked), old)
+    rows = thinned(y, by_mlls, seed=seed)
+    if len(rows) < FEWEST or classifier_test(X[rows], Z, permutations=PERMUTATIONS, seed=seed).p_value < LEVEL:
+        return None
+    c = int(np.abs(by_mlls - old).argmax())
+    return classes[c], float(old[c]), float(bbse(held, y, asked)[c]), float(by_mlls[c])
 
 
 def _sentence(
