@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from headstart.judge.evidence import Evidence
 from headstart.predictor import Predictor
 from headstart.predictor import load as load_predictor
 from headstart.predictor.calibration import apply_temperature
-from headstart.report import Showcase, Shown, Telling, beginning, thumbnail, write
+from headstart.report import Showcase, Shown, Telling, beginning, thumbnail, write, write_adaptation
 from headstart.report.telling import suspects, telling_words
 from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
+from headstart.search import moved as within
 from headstart.search import rank as ranking
 from headstart.search import run as search
 from headstart.search import shift as moved
@@ -41,11 +43,12 @@ from headstart.strategy import Bench
 from headstart.strategy import make as make_strategy
 from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.target import Hygiene, Target, drawn, load_target
+from headstart.target.adaptation import parse_few
 from headstart.target.describe import describe as describe_classes
 from headstart.target.describe import read_descriptions
 from headstart.target.domain import Domain, load_domain
 from headstart.target.embedded import OPENMOJI_ATTRIBUTION
-from headstart.target.inputs import Inputs, TextInputs, as_inputs, pictures_in
+from headstart.target.inputs import Inputs, TextInputs, as_inputs, joined, pictures_in
 from headstart.target.shots import check as check_shots
 from headstart.target.view import Examples, TrainView
 
@@ -244,16 +247,20 @@ def prepare(
 
 
 def check(data: Any, **options: Any) -> Hygiene:
-    """Look at `data` without learning anything: counts, imbalance, unreadable files, duplicates, leakage.
+    """Look at `data` without learning anything: counts, imbalance, unreadable files, duplicates, leakage, what moved.
+
+    What moved is whether a given test, or the unlabelled examples, are unlike what is learned from.
 
     Args:
-        data: as for :func:`fit`.
+        data: as for :func:`fit`; or a :class:`~headstart.target.Target`.
         options: `label`, `input`, `group`, `test_fraction`, `seed`, as for :func:`fit`.
 
     Raises:
         TargetError: it cannot be read at all, or there is too little of it.
     """
-    return load_target(data, **options).hygiene
+    target = data if isinstance(data, Target) else load_target(data, **options)
+    found = tuple(part.to_json() for part in within.moved(target, seed=int(options.get("seed", 0))))
+    return replace(target.hygiene, moved=found)
 
 
 def rank(
@@ -358,7 +365,7 @@ def suggest(
         target = labelled if isinstance(labelled, Target) else load_target(labelled)
         known = target.everything.examples.inputs
         if target.split != "cross-fit":
-            known = suggesting.joined(known, target.episodes[0].seal.inputs)
+            known = joined(known, target.episodes[0].seal.inputs)
     inputs = as_inputs(pool, predictor.body.modality)
     return suggesting.suggest(predictor, inputs, count=count, labelled=known, seed=seed, progress=progress)
 
@@ -367,6 +374,7 @@ def adapt(
     source_domain: Any,
     target_domain: Any,
     *,
+    target_labels: int | str | None = None,
     budget: str | float | Budget = "5m",
     out: str | Path | None = None,
     source: str = "",
@@ -378,14 +386,18 @@ def adapt(
     command: str = "",
     listener: Listener | None = None,
 ) -> Adapted:
-    """Adapt from a labelled source domain to a target domain, and keep the model that is safe.
+    """Adapt from labelled source domains to a target domain, and keep the model that is safe.
 
-    Validators that never see a label of the target choose among all ways of adaptation and source-only, which is
-    shipped unless they agree beyond their noise. Labels that the target has are sealed, and judge that choice.
+    Validators that never see a sealed label of the target choose among all ways of adaptation and source-only, which is
+    shipped unless they agree beyond their noise. Labels of the target that were not given to learn from are sealed, and
+    judge that choice.
 
     Args:
-        source_domain: labelled; as `data` of :func:`fit`.
+        source_domain: labelled; as `data` of :func:`fit`. A list of several: how much each should count is found out,
+            and one that does harm is dropped.
         target_domain: with labels, which are sealed, or without; see :func:`headstart.target.domain.load_domain`.
+        target_labels: learn from so many labels of each class of the target, drawn by lot, beside the source's; `all`:
+            from all it has, and seal none; None: from none. What is shipped must then beat target-only as well.
         budget: wall time, or a :class:`~headstart.budget.Budget`.
         out: the run's directory, resumed if it holds this run; None: a new temporary one.
         source: name of the pretrained source of features; "": the first bundled one.
@@ -400,19 +412,25 @@ def adapt(
     Raises:
         InputError: a domain or an option is wrong.
     """
+    few = None if target_labels is None else parse_few(str(target_labels))
+    domains = source_domain if isinstance(source_domain, list) else [source_domain]
     limit = budget if isinstance(budget, Budget) else Budget(parse_seconds(str(budget)))
     named = (source,) if source else ()
-    options = AdaptOptions(named, tuple(strategy), limit, seed, device, command or "headstart.adapt(...)")
+    words = command or "headstart.adapt(...)"
+    options = AdaptOptions(
+        named, tuple(strategy), limit, seed, device, words, few=few is not None, domains=len(domains) > 1
+    )
     options.check()
     _check_device(device)
     if out is not None:
         refuse_foreign(Path(out))
-    labelled, other = (
+    *labelled, other = (
         data if isinstance(data, Domain) else load_domain(data, label=label, input=input)
-        for data in (source_domain, target_domain)
+        for data in (*domains, target_domain)
     )
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
-    adapted = run_adaptation(labelled, other, folder, options, listener)
+    adapted = run_adaptation(labelled, other, folder, options, listener, few=few)
+    write_adaptation(adapted.choice, folder)
     if adapted.evidence is not None:
         write(adapted.evidence, folder)
     return adapted

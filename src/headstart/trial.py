@@ -22,12 +22,14 @@ from headstart.errors import HeadstartError
 from headstart.features.precision import F32, Precision
 from headstart.machine import Meter
 from headstart.predictor import Predictor
+from headstart.predictor.heads import log_softmax
 from headstart.strategy import Bench, Side
 from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
-_ARRAYS = ("log_probabilities", "labels", "spare_right", "spare_labels")
+_ARRAYS = ("log_probabilities", "labels", "spare_right", "spare_labels", "few")
 CUT_SHORT = "training was cut short by the budget"
+SAID = ("source_weight", "domain_weights")  # of the provenance: what a strategy found out
 SPARE = 2_000  # left-out examples that validate a trial of the label curve, at most
 
 Phase = Literal["search", "candidate", "final", "label curve", "ship"]
@@ -47,7 +49,8 @@ class Spec:
         strategy: a strategy's name.
         parameters: its hyper-parameters.
         seed: everything random.
-        labels: number of labelled examples to train on; None: all.
+        labels: number of labelled examples to train on; where there are labelled target examples beside those of a
+            source domain, how many of each class of those; None: all.
     """
 
     episode: str
@@ -96,6 +99,9 @@ class Result:
         spare_right: label curve: (M,) bool, what is right among training examples that the fewer labels left out; None
             in other phases, and where it would take many forward passes.
         spare_labels: (M,) int64, of those.
+        few: (n, C) log-probabilities of the labelled target examples of an adaptation, each by a model that has not
+            learned from it; None where there are none.
+        said: what the strategy found out that a reader should know, such as a source domain's weight.
         wall: seconds, as measured.
         predicted: what the plan had predicted of `wall`; None where trials are counted, or it was not asked.
         saved: seconds of features that the store had and that would have been needed.
@@ -119,6 +125,8 @@ class Result:
     labels: NDArray[np.int64] | None = None
     spare_right: NDArray[np.bool_] | None = None
     spare_labels: NDArray[np.int64] | None = None
+    few: NDArray[np.float32] | None = None
+    said: dict[str, Any] = field(default_factory=dict)
     wall: float = 0.0
     predicted: float | None = None
     saved: float = 0.0
@@ -208,7 +216,9 @@ def execute(
             else:
                 train, asked, labels = view.training(), sealed, None
             spare = None
-            if spec.labels is not None:
+            if spec.labels is not None and view.few is not None:
+                train = train.fewer(spec.labels, spec.seed)
+            elif spec.labels is not None:
                 spare = train.rest(spec.labels, spec.seed, SPARE) if spec.phase == "label curve" else None
                 train = train.sample(spec.labels, spec.seed)
             with profile.phase("train"):
@@ -227,6 +237,7 @@ def execute(
                 with profile.phase("forward"):
                     logs = predictor.log_probabilities(bench.features(predictor.body, spare.inputs, source.card.short))
                 right = logs.argmax(axis=1) == spare.labels
+            few = _few(predictor, train, bench, source.card.short)
             if keep is not None:
                 with profile.phase("save"):
                     predictor.save(keep, predicting=False)  # what is shipped of it will have to
@@ -245,6 +256,8 @@ def execute(
         labels=labels,
         spare_right=right,
         spare_labels=spare.labels if spare is not None and right is not None else None,
+        few=few,
+        said={key: predictor.provenance[key] for key in SAID if key in predictor.provenance},
         wall=spent.wall,
         saved=tally.saved,
         cpu=spent.cpu,
@@ -262,7 +275,18 @@ def execute(
     return Outcome(result, predictor)
 
 
+def _few(predictor: Predictor, view: TrainView, bench: Bench, words: str) -> NDArray[np.float32] | None:
+    """What is said of the labelled target examples by models that have not learned from them."""
+    if view.few is None:
+        return None
+    if predictor.left_out is not None:
+        return log_softmax(predictor.left_out)
+    return predictor.log_probabilities(bench.features(predictor.body, view.few.inputs, words))
+
+
 def _note(predictor: Predictor) -> str:
+    if weight := predictor.provenance.get("source_weight"):
+        return f"source weight {weight['value']:.2g} ({weight['low']:.2g} to {weight['high']:.2g})"
     if (how := predictor.provenance.get("zero_shot")) and how["method"] == "own":
         return "the source's own classifier for classes of these names"
     if how:

@@ -320,7 +320,9 @@ def test_findings_in_plain_words():
 
 def test_every_finding_is_a_field_of_hygiene():
     known = Hygiene().to_json()
-    assert {key for key, *_ in _FINDINGS} | {"duplicates_were", "counts", "imbalance", "warnings"} == set(known)
+    assert {key for key, *_ in _FINDINGS} | {"duplicates_were", "counts", "imbalance", "warnings", "moved"} == set(
+        known
+    )
     assert findings(known) == findings({}) == []
 
 

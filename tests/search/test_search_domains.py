@@ -12,8 +12,9 @@ from headstart.budget import Budget
 from headstart.errors import OptionError, TargetError
 from headstart.predictor import load
 from headstart.search import Options
-from headstart.search.adapt import AdaptOptions, adapt, as_target
+from headstart.search.adapt import AdaptOptions, adapt
 from headstart.search.shift import shift
+from headstart.target.adaptation import as_adaptation, parse_few, without
 from headstart.target.domain import Domain, load_domain
 from headstart.target.inputs import ArrayInputs
 from headstart.testing import null
@@ -60,17 +61,45 @@ def test_what_cannot_be_compared_is_refused_at_once() -> None:
     with pytest.raises(TargetError, match="2 problems"):
         shift(few, few, features="toy:pixels")
     with pytest.raises(TargetError, match="2 problems"):
-        as_target(domain(30, 1, labelled=False), few)
+        as_adaptation([domain(30, 1, labelled=False)], few)
+    with pytest.raises(TargetError, match="3 problems"):
+        as_adaptation([domain(30, 1), domain(30, 1)], few, 9)
+    with pytest.raises(OptionError, match="how many of each class, or all"):
+        parse_few("some")
 
 
 def test_the_view_of_an_adaptation_holds_no_label_of_the_target() -> None:
-    target, sealed = as_target(domain(40, 1), domain(30, 2))
-    view = target.everything
-    assert sealed
+    made = as_adaptation([domain(40, 1)], domain(30, 2))
+    view = made.target.everything
+    assert (made.learned, made.sealed) == (0, 30)
+    assert view.few is None
     assert len(view) == 40
     assert view.unlabelled is not None
     assert view.unlabelled.name(0) == "2-0"
     assert not any(view.examples.inputs.name(i).startswith("2-") for i in range(40))
+
+
+def test_labels_that_were_given_are_not_sealed_and_fewer_are_among_more() -> None:
+    source, target = domain(40, 1), domain(60, 2)
+    two, three = (as_adaptation([source], target, few, seed=5) for few in (2, 3))
+    assert (two.learned, two.sealed) == (4, 56)
+    names = [{made.episode.view.few.inputs.name(i) for i in range(made.learned)} for made in (two, three)]
+    assert names[0] < names[1]
+    sealed = {three.episode.seal.inputs.name(i) for i in range(three.sealed)}
+    assert not names[1] & sealed
+    assert three.target.digest() != two.target.digest()
+    every = as_adaptation([source], target, "all")
+    assert (every.learned, every.sealed) == (60, 0)
+
+
+def test_a_view_without_a_source_domain_holds_none_of_it() -> None:
+    made = as_adaptation([domain(20, 1), domain(30, 2), domain(25, 3)], domain(40, 4))
+    view = made.episode.view
+    assert np.bincount(view.examples.origin).tolist() == [20, 30, 25]
+    left = without(view, [1])
+    assert np.bincount(left.examples.origin).tolist() == [20, 25]
+    assert {left.examples.inputs.name(i)[0] for i in range(len(left))} == {"1", "3"}
+    assert without(view, [0, 2]).examples.origin is None
 
 
 OPTIONS = AdaptOptions(("toy:pixels",), ("coral", "label-shift"), Budget(seconds=600))
@@ -78,7 +107,7 @@ OPTIONS = AdaptOptions(("toy:pixels",), ("coral", "label-shift"), Budget(seconds
 
 def test_the_choice_is_written_before_the_seal_is_opened_and_a_second_run_adds_nothing(tmp_path: Path) -> None:
     source, target = domain(60, 1), domain(50, 2, brighter=20)
-    found = adapt(source, target, tmp_path, OPTIONS)
+    found = adapt([source], target, tmp_path, OPTIONS)
     lines = (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line)["event"] for line in lines]
     assert events.index("chosen") < events.index("opened")
@@ -87,15 +116,15 @@ def test_the_choice_is_written_before_the_seal_is_opened_and_a_second_run_adds_n
     assert found.evidence.transfer.strategy in ("coral", "label-shift")
     assert found.choice.target_labels == "sealed"
     assert load(tmp_path).predict(target.inputs)[0] in source.classes
-    again = adapt(source, target, tmp_path, OPTIONS)
+    again = adapt([source], target, tmp_path, OPTIONS)
     assert again.choice.shipped == found.choice.shipped
     assert (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines() == lines
 
 
 def test_without_target_labels_the_choice_is_the_same_and_nothing_is_claimed(tmp_path: Path) -> None:
     source, target = domain(60, 1), domain(50, 2, brighter=20)
-    blind = adapt(source, Domain(target.name, target.inputs, (None,) * 50), tmp_path / "blind", OPTIONS)
-    seeing = adapt(source, target, tmp_path / "seeing", OPTIONS)
+    blind = adapt([source], Domain(target.name, target.inputs, (None,) * 50), tmp_path / "blind", OPTIONS)
+    seeing = adapt([source], target, tmp_path / "seeing", OPTIONS)
     assert blind.evidence is None
     assert not (tmp_path / "blind" / "evidence.json").exists()
     assert blind.choice.agreement == seeing.choice.agreement
@@ -119,3 +148,59 @@ def test_a_domain_needs_no_labels(tmp_path: Path) -> None:
     table.write_text("text\none two three\nfour five\n", encoding="utf-8")
     assert load_domain(table).labelled == 0
     assert load_domain(["a picture of words", "more of them"]).classes == ()
+
+
+def test_a_run_that_was_given_target_labels_says_so_everywhere(tmp_path: Path) -> None:
+    source, target = domain(60, 1), domain(70, 2, brighter=40)
+    options = AdaptOptions(("toy:pixels",), ("joint", "coral"), Budget(seconds=600))
+    found = adapt([source], target, tmp_path, options, few=4)
+    choice, evidence = found.choice, found.evidence
+    assert (choice.target_labels, choice.learned, choice.sealed) == ("learned and sealed", 8, 62)
+    assert set(choice.names) >= {"source-only", "target-only", "joint", "coral"}
+    assert set(choice.labelled) == set(choice.names)
+    assert "8 labelled target examples" in choice.reason
+    assert evidence is not None
+    assert evidence.adaptation is not None
+    assert evidence.adaptation.used == "8 learned from, 62 sealed, for the test alone"
+    assert {row.name for row in evidence.adaptation.routes} == set(choice.names)
+    assert {(p.route, p.each) for p in evidence.adaptation.curve} >= {
+        ("target-only", 1), ("target-only", 2), ("target-only", 4), ("joint", 2), ("source-only", 0),
+    }  # fmt: skip
+    assert any("8 labels of the target were given" in warning for warning in evidence.warnings)
+    assert load(tmp_path).provenance["target_labels"] == evidence.adaptation.used
+    from headstart.report import headline, html, markdown, sentence
+
+    assert headline(evidence).endswith("given 8 target labels")
+    assert sentence(evidence).startswith("Given 8 labels of the target, ")
+    for page in (html(evidence), markdown(evidence)):
+        assert "given 8 target labels" in page
+    lines = (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    adapt([source], target, tmp_path, options, few=4)
+    assert (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_what_every_label_was_learned_from_is_unproven(tmp_path: Path) -> None:
+    from headstart.report import adaptation_html
+
+    options = AdaptOptions(("toy:pixels",), ("joint",), Budget(seconds=600))
+    found = adapt([domain(40, 1)], domain(30, 2), tmp_path, options, few="all")
+    assert found.evidence is None
+    assert found.choice.target_labels == "learned"
+    assert load(tmp_path).provenance["verdict"] == "unproven: the target has no labels but those learned from"
+    page = adaptation_html(found.choice)
+    assert "30 labels of the target were given to learn from" in page
+    assert "This is not proven" in page
+
+
+def test_several_sources_are_told_apart_on_the_record(tmp_path: Path) -> None:
+    good, bad = domain(60, 1), domain(60, 3)
+    wrong = Domain("wrong", bad.inputs, bad.labels)
+    options = AdaptOptions(("toy:pixels",), ("weigh",), Budget(seconds=600))
+    found = adapt([good, wrong], domain(60, 2), tmp_path, options)
+    assert found.choice.domains is not None
+    assert set(found.choice.domains["leads"]) == {"seed 1", "wrong"}
+    assert found.evidence is not None
+    assert found.evidence.adaptation is not None
+    assert [d.name for d in found.evidence.adaptation.domains] == ["seed 1", "wrong"]
+    events = [json.loads(line)["event"] for line in (tmp_path / "ledger.jsonl").read_text("utf-8").splitlines()]
+    assert events.index("domains") < events.index("chosen") < events.index("opened")

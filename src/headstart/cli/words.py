@@ -94,6 +94,8 @@ def hygiene_lines(hygiene: Any, modality: str = "image") -> Iterator[str]:
             yield from (f"    {row}" for row in rows[:20])
             if len(rows) > 20:
                 yield f"    ... and {len(rows) - 20} more (--json lists all)"
+    for part in hygiene.moved:
+        yield f"  moved     {part['sentence']} Compared: {part['features']}."
     for warning in hygiene.warnings:
         yield f"  note      {warning}"
 

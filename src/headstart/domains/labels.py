@@ -101,6 +101,25 @@ def mlls(probabilities: Floats, shares: Floats) -> Floats:
     return np.asarray(found)
 
 
+def thinned(y: Labels, shares: Floats, *, seed: int = 0) -> NDArray[np.int64]:
+    """Positions of as many examples as can be, in other class shares: what is left to tell is not label shift.
+
+    Args:
+        y: (N,) labels.
+        shares: (C,) wanted; a class of less than one in five hundred is not waited for.
+        seed: of which examples of a class they are.
+    """
+    counts = np.bincount(y, minlength=len(shares))
+    wanted = shares > 0.002
+    size = float(np.min(counts[wanted] / shares[wanted]))
+    rng = np.random.default_rng(seed)
+    parts = [
+        rng.permutation(np.flatnonzero(y == c))[: min(int(counts[c]), round(size * float(shares[c])))]
+        for c in range(len(shares))
+    ]
+    return np.concatenate(parts)
+
+
 @dataclass(frozen=True)
 class Shares:
     """The target's class shares, (C,) each, with the ends of their 95 % intervals."""

@@ -66,17 +66,17 @@ def classifier_test(A: Features, B: Features, *, permutations: int = PERMUTATION
             f"two samples of one width and at least {FOLDS} rows are needed, found {A.shape} and {B.shape}"
         )
     rng = np.random.default_rng(seed)
-    H = _hat(np.concatenate([A, B]))
+    Q, shrink = _hat(np.concatenate([A, B]))
     domain = np.repeat([-1.0, 1.0], [n, m])
     fold = np.concatenate([rng.permutation(np.arange(count) % FOLDS) for count in (n, m)])
     domains = np.tile(domain[:, None], (1, permutations + 1))
     held = [np.flatnonzero(fold == k) for k in range(FOLDS)]
     for rows in held:
         domains[rows, 1:] = rng.permuted(domains[rows, 1:], axis=0)
-    residual = domains - H @ domains
+    residual = domains - (Q * shrink) @ (Q.T @ domains) - domains.mean(axis=0)
     scores = np.empty_like(domains)
     for rows in held:
-        inner = np.eye(len(rows)) - H[np.ix_(rows, rows)]
+        inner = np.eye(len(rows)) - (Q[rows] * shrink) @ Q[rows].T - 1 / len(domain)
         scores[rows] = domains[rows] - np.linalg.solve(inner, residual[rows])
     found = _aucs(scores, domains > 0)
     mine = scores[:, 0]
@@ -88,21 +88,29 @@ def classifier_test(A: Features, B: Features, *, permutations: int = PERMUTATION
     return Told(float(found[0]), low, high, accuracy, p_value, source, target)
 
 
-def _hat(X: Features) -> Floats:
-    """The (N, N) hat matrix of ridge regression with a free offset, its penalty set by its degrees of freedom."""
+def _hat(X: Features) -> tuple[Floats, Floats]:
+    """The hat matrix of ridge regression with a free offset, its penalty set by its degrees of freedom.
+
+    Returns:
+        Q (N, r) and shrink (r,): the matrix is (Q * shrink) @ Q.T + 1 / N. r is the smaller of N and D, so that many
+        examples cost no decomposition of N x N numbers.
+    """
     mean, scale = standardise(X)
     Z = ((X - mean) / scale).astype(np.float64)
-    values, Q = np.linalg.eigh(Z @ Z.T)
-    values = np.maximum(values, 0.0)
+    if len(Z) <= Z.shape[1]:
+        values, Q = np.linalg.eigh(Z @ Z.T)
+        values = np.maximum(values, 0.0)
+    else:
+        values, V = np.linalg.eigh(Z.T @ Z)
+        values = np.maximum(values, 0.0)
+        Q = Z @ V / np.sqrt(np.maximum(values, 1e-12 * max(values[-1], 1e-300)))
     wanted = min(max(1.0, FREEDOM * len(X)), 0.9 * float((values > 1e-9 * max(values[-1], 1e-300)).sum()))
     low, high = -30.0, 30.0  # of log penalty, relative to the largest value
     for _ in range(60):
         middle = (low + high) / 2
         freedom = float((values / (values + values[-1] * math.exp(middle) + 1e-300)).sum())
         low, high = (middle, high) if freedom > wanted else (low, middle)
-    shrink = values / (values + values[-1] * math.exp(low) + 1e-300)
-    hat: Floats = (Q * shrink) @ Q.T + 1 / len(X)
-    return hat
+    return Q, values / (values + values[-1] * math.exp(low) + 1e-300)
 
 
 def _aucs(scores: Floats, positive: NDArray[np.bool_]) -> Floats:

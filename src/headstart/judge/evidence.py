@@ -293,6 +293,70 @@ class Predictions(_Part):
     worst: list[Prediction] = Field(default=[], description="those furthest off, beyond a factor of two")
 
 
+class TriedRoute(_Part):
+    """One way of adaptation on the sealed target examples. It chose nothing."""
+
+    name: str = Field(description="strategy, with the hyper-parameters that are not its usual ones")
+    score: float = Field(description="primary metric on the sealed target examples")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+    labelled: float | None = Field(
+        default=None,
+        description="accuracy on the labelled target examples, each left out in turn; null without such",
+    )
+    source_weight: list[float] | None = Field(
+        default=None, description="how much the source counts, 0 to 1, with the ends of its interval; null without"
+    )
+
+
+class TargetLabelPoint(_Part):
+    """One way of adaptation with so many labels of each target class to learn from."""
+
+    route: str = Field(description="as in TriedRoute")
+    each: int = Field(description="labels of each class of the target")
+    score: float = Field(description="primary metric on the sealed target examples, mean over draws of the labels")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+    draws: int = Field(description="draws of the labels")
+
+
+class Worth(_Part):
+    """How many labels of each target class, by themselves, score what the source gives without any."""
+
+    route: str = Field(description="what learned from the source alone")
+    score: float = Field(description="its mean recall on the sealed target examples")
+    each: float | None = Field(description="labels of each class; null: more than `most`")
+    low: float | None = Field(description="lower end of its interval; null: more than `most`")
+    high: float | None = Field(description="upper end of its interval; null: more than `most`")
+    most: int = Field(description="as many were tried")
+
+
+class SourceDomain(_Part):
+    """One of several source domains: what it gives on this target, told by leaving it out."""
+
+    name: str = Field(description="the domain")
+    kept: bool = Field(description="false: it does harm and was dropped")
+    discrepancy: float = Field(description="its weight in the mixture of sources that is most like the target")
+    validators: float = Field(description="its weight by what validators say of its own classifier")
+    helped: list[str] = Field(description="validators that prefer to have it, beyond their noise")
+    harmed: list[str] = Field(description="validators that prefer to be without it, beyond their noise")
+    gain: Gain | None = Field(
+        default=None, description="source-only with it minus without it on the sealed target examples; null unsealed"
+    )
+
+
+class AdaptationRecord(_Part):
+    """How an adaptation used the target's labels, and what came of every way that was tried."""
+
+    learned: int = Field(description="target labels that were given to learn from")
+    used: str = Field(description="how the target's labels were used, in words")
+    routes: list[TriedRoute] = Field(default=[], description="all that were tried, best first")
+    curve: list[TargetLabelPoint] = Field(default=[], description="what growing numbers of target labels give")
+    worth: Worth | None = Field(default=None, description="what the source is worth in target labels; null unmeasured")
+    domains: list[SourceDomain] = Field(default=[], description="the source domains, where there are several")
+    sentences: list[str] = Field(default=[], description="what it says")
+
+
 class Cost(_Part):
     """What the whole run cost."""
 
@@ -343,6 +407,9 @@ class Evidence(_Part):
         default=[], description="all routes, best first, then those that were not tried"
     )
     shots: Shots | None = Field(default=None, description="what was done draw by draw; null without --shots")
+    adaptation: AdaptationRecord | None = Field(
+        default=None, description="how target labels were used and what each way gave; null for other runs"
+    )
     scores: Scores | None = Field(
         default=None,
         description="how well scores had predicted the outcome; null where fewer than two pretrained sources were "

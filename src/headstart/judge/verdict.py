@@ -369,16 +369,17 @@ def guard(comparison: Comparison, transfer_validation: float, baseline_validatio
     )
 
 
-def guard_adapted(comparison: Comparison, side: Side, reason: str) -> tuple[Side, str]:
-    """Which route of a domain adaptation is shipped: the one chosen without target labels, unless that was shown wrong.
+def guard_adapted(comparison: Comparison, side: Side, reason: str, baseline: str) -> tuple[Side, str]:
+    """Which route of a domain adaptation is shipped: the one chosen without sealed labels, unless that was shown wrong.
 
     Args:
-        comparison: of the adapted route with source-only, on the sealed target examples.
+        comparison: of the adapted route with the baseline, on the sealed target examples.
         side: what was chosen without their labels.
         reason: why, in a sentence.
+        baseline: what it is called: source-only, or target-only.
     """
     if comparison.verdict == "hurt" and side == "transfer":
-        return "baseline", f"{reason} But adaptation hurt on the sealed target examples, so source-only is shipped."
+        return "baseline", f"{reason} But adaptation hurt on the sealed target examples, so {baseline} is shipped."
     if comparison.verdict == "helped" and side == "baseline":
         return "transfer", f"{reason} But adaptation helped on the sealed target examples, so it is shipped."
     return side, reason

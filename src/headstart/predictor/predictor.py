@@ -51,6 +51,7 @@ class Predictor:
         head: vectors to logits.
         temperature: logits are divided by it before the softmax (Guo et al. 2017).
         provenance: where it comes from: source, strategy, parameters, seed, licence, evidence digest. Plain JSON.
+        left_out: (n, C) logits of the labelled target examples of an adaptation, by the model without each; not saved.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +59,7 @@ class Predictor:
     head: Head
     temperature: float = 1.0
     provenance: dict[str, Any] = field(default_factory=dict)
+    left_out: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @property
     def modality(self) -> Modality:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headstart.files import write_text
 from headstart.judge.evidence import Evidence
+from headstart.report.adaptation import adaptation_html, write_adaptation
 from headstart.report.page import html, markdown
 from headstart.report.shift import shift_html, write_shift
 from headstart.report.showcase import Showcase, Shown, Telling, beginning, thumbnail
@@ -15,6 +16,7 @@ __all__ = [
     "Showcase",
     "Shown",
     "Telling",
+    "adaptation_html",
     "beginning",
     "headline",
     "html",
@@ -23,6 +25,7 @@ __all__ = [
     "shift_html",
     "thumbnail",
     "write",
+    "write_adaptation",
     "write_shift",
 ]
 

@@ -416,6 +416,11 @@ def findings(hygiene: dict[str, Any], said: Sequence[str] = (), modality: str = 
     imbalance = hygiene.get("imbalance") or 1.0
     if imbalance > 1:
         found.append(Finding(f"The largest class has {imbalance:.3g} times as many examples as the smallest."))
+    found.extend(
+        Finding(f"{part['sentence']} Compared: {part['features']}.")
+        for part in hygiene.get("moved") or ()
+        if part["sentence"] not in said
+    )
     found.extend(Finding(warning) for warning in hygiene.get("warnings") or () if warning not in said)
     return found
 

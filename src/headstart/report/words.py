@@ -223,16 +223,21 @@ def headline(evidence: Evidence) -> str:
     `Transfer helped: +29.4 points of balanced accuracy`.
     """
     size = f"{points(evidence.gain.estimate)} points of {metric(evidence)}"
-    if evidence.verdict == "helped":
-        return f"Transfer helped: {size}"
-    if evidence.verdict == "hurt":
-        return f"Transfer hurt: {size}"
-    return "Undetermined: transfer was not shown to help, nor to hurt"
+    what, given = "Transfer", ""
+    if evidence.adaptation is not None:
+        what = "Adaptation"
+        if evidence.adaptation.learned:
+            given = f", given {plural(evidence.adaptation.learned, 'target label')}"
+    if evidence.verdict == "undetermined":
+        return f"Undetermined: {what.lower()} was not shown to help, nor to hurt{given}"
+    return f"{what} {evidence.verdict}: {size}{given}"
 
 
 def sentence(evidence: Evidence) -> str:
     """The verdict in one exact sentence, with both scores, the gain and its interval."""
     gain = evidence.gain
+    if evidence.adaptation is not None:
+        return _adapted(evidence)
     return (
         f"The best transfer route, {route_of(evidence.transfer)}, reached {percent(evidence.transfer.score)} "
         f"{metric(evidence)}; the best baseline, {route_of(evidence.baseline)}, reached "
@@ -242,8 +247,27 @@ def sentence(evidence: Evidence) -> str:
     )
 
 
+def _adapted(evidence: Evidence) -> str:
+    """As :func:`sentence`, of an adaptation."""
+    gain, found = evidence.gain, evidence.adaptation
+    assert found is not None
+    given = f"Given {plural(found.learned, 'label')} of the target, " if found.learned else "Without a target label, "
+    return (
+        f"{given}{evidence.transfer.strategy} reached {percent(evidence.transfer.score)} {metric(evidence)} on the "
+        f"target, and {evidence.baseline.strategy} {percent(evidence.baseline.score)}. That is a gain of "
+        f"{points(gain.estimate)} points ({confidence(evidence)} interval {interval(gain.low, gain.high)}), measured "
+        f"on {sealed(evidence)}."
+    )
+
+
 def meaning(evidence: Evidence) -> str:
     """What the verdict means for the reader, without a number that :func:`sentence` already gave."""
+    if evidence.adaptation is not None and evidence.verdict != "undetermined":
+        side, what = ("above", "helps") if evidence.verdict == "helped" else ("below", "does harm")
+        return (
+            f"The whole interval lies {side} zero: on this target adaptation {what}, beyond what chance in this test "
+            "set could feign."
+        )
     if evidence.verdict == "helped":
         text = (
             "The whole interval lies above zero: knowledge from the pretrained model helps on these data, beyond what "

@@ -1,13 +1,15 @@
-"""Domain adaptation: every way is tried, validators that see no target label choose, and source-only is the guard.
+"""Domain adaptation: every way is tried, validators that see no sealed label choose, and source-only is the guard.
 
 The loop, the ledger, the judge and the shipping are those of :mod:`headstart.search.run`. The two sides of the evidence
 are an adapted route (transfer) and source-only (baseline); the sealed test is the target's labels, where it has any.
+Where some of the target's labels were given to learn from, target-only is a baseline too, and adaptation must beat
+both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +20,59 @@ from threadpoolctl import threadpool_limits
 from headstart import files, profile
 from headstart import source as sources
 from headstart import strategy as strategies
+from headstart.domains import several
 from headstart.domains.align import directions
+from headstart.domains.few import settled_by_labels
 from headstart.domains.validate import Agreement, Seen, agreement, guarded
 from headstart.domains.weights import discriminator
-from headstart.errors import OptionError, Problem, RunError, TargetError, unknown
+from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.judge.evidence import Evidence
 from headstart.search.assemble import finalists
 from headstart.search.listener import Listener
 from headstart.search.options import Options
-from headstart.search.plan import Setting, settings
+from headstart.search.plan import OVERHEAD, Setting, settings
 from headstart.search.precision import settled
 from headstart.search.run import Runner
 from headstart.source.saved import MODEL
-from headstart.strategy import Pinned
+from headstart.strategy import Bench, Pinned
+from headstart.strategy.adapt.joint import Joint
 from headstart.strategy.adapt.source_only import SourceOnly
-from headstart.target.assemble import IMBALANCED
-from headstart.target.domain import FEWEST, Domain, shared
-from headstart.target.hygiene import Hygiene
-from headstart.target.seal import Seal
-from headstart.target.target import Episode, Target
-from headstart.target.view import Examples, TrainView
-from headstart.trial import Result
+from headstart.strategy.adapt.target_only import TargetOnly
+from headstart.target.adaptation import EPISODE, Adaptation, Few, as_adaptation, without
+from headstart.target.domain import Domain
+from headstart.target.target import Episode
+from headstart.trial import Result, encode
+
+Features = NDArray[np.float32]
+Labels = NDArray[np.int64]
 
 ADAPTATION = "adaptation.json"
-EPISODE = "target"
 WIDTH = 128
 """Validators look at so many principal components of both domains at most."""
 RESERVE = 0.3
 """Share of the budget kept for validators, finalists and saving."""
+CURVE_DRAWS = 3
+"""Draws of the target's labels at each number of them below all."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen without a label of the target, and why.
+    """What was chosen without a sealed label of the target, and why.
 
     Args:
-        source_domain: its name.
+        source_domain: its name; those of several, joined by +.
         target_domain: its name.
         examples: labelled source examples, and target examples.
-        target_labels: how the target's labels were used: `none`, or `sealed` for the test after the choice.
+        target_labels: how the target's labels were used: `none`; `sealed` for the test after the choice; `learned`; or
+            `learned and sealed`: some to learn from, the rest for the test.
+        learned: target labels that were learned from.
+        sealed: target labels that were sealed.
         shipped: the route, in words.
         reason: why, in a sentence.
         names: route -> (strategy, parameters).
+        labelled: route -> accuracy on the labelled target examples, each left out in turn; empty without such.
+        said: route -> what it found out, such as the weight of the source.
+        domains: what leaving each of several source domains out told; None: there is one.
         agreement: what the validators said; see :class:`headstart.domains.validate.Agreement`.
     """
 
@@ -67,14 +80,23 @@ class Choice:
     target_domain: str
     examples: tuple[int, int]
     target_labels: str
+    learned: int
+    sealed: int
     shipped: str
     reason: str
     names: dict[str, tuple[str, dict[str, Any]]]
+    labelled: dict[str, float]
+    said: dict[str, dict[str, Any]]
+    domains: dict[str, Any] | None
     agreement: Agreement
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: every field."""
         return asdict(self)
+
+    def used(self) -> str:
+        """How the target's labels were used, in words."""
+        return Adaptation.words(self.learned, self.sealed)
 
 
 @dataclass(frozen=True)
@@ -88,20 +110,39 @@ class Adapted:
 
 @dataclass(frozen=True)
 class AdaptOptions(Options):
-    """What an adaptation may do: as :class:`Options`, with strategies of `ADAPTATIONS`; source-only is always tried."""
+    """What an adaptation may do: as :class:`Options`, with strategies of `ADAPTATIONS`; baselines are always tried.
+
+    Args:
+        few: there are labelled target examples to learn from.
+        domains: there are several source domains.
+    """
+
+    few: bool = False
+    domains: bool = False
 
     def settings(self, modality: str = "image", wordless: Sequence[str] = ()) -> list[Setting]:
         """Source-only and every adaptation that is allowed, on one pretrained source."""
         if len(self.sources) > 1:
             raise OptionError(Problem(f"{len(self.sources)} sources", "one pretrained source for both domains"))
         cards = sources.cards(self.sources or sources.bundled_names(modality)[:1])
-        kinds = dict.fromkeys((Pinned(SourceOnly), *self.kinds()))
-        found = settings(cards, list(kinds), modality)
-        if len(found) < 2:
+        named = [Pinned(kind) for kind in strategies.ADAPTATIONS.values() if kind.side == "baseline"]
+        kinds = {kind.name: kind for kind in (*named, *self.kinds())}
+        found = settings(cards, [kind for kind in kinds.values() if not self._lacking(kind)], modality)
+        if not any(setting.side == "transfer" for setting in found):
+            why = [f"{kind.name} {lacking}" for kind in self.kinds() if (lacking := self._lacking(kind))]
             raise OptionError(
-                Problem(f"nothing to adapt with on {cards[0].name}", "a pretrained source for " + modality)
+                Problem(
+                    f"nothing to adapt with on {cards[0].name}" + (": " + "; ".join(why) if why else ""),
+                    "a pretrained source for " + modality,
+                )
             )
         return found
+
+    def _lacking(self, kind: Pinned) -> str:
+        """What the domains lack that a strategy needs, in words; "" where it can be tried."""
+        if kind.needs.few and not self.few:
+            return "needs labelled target examples (--target-labels)"
+        return "needs several source domains" if kind.needs.domains and not self.domains else ""
 
     def kinds(self) -> list[Pinned]:
         """The strategies that may be tried."""
@@ -115,120 +156,110 @@ class AdaptOptions(Options):
 
 
 def adapt(
-    source: Domain, target: Domain, folder: Path, options: AdaptOptions, listener: Listener | None = None
+    domains: Sequence[Domain],
+    target: Domain,
+    folder: Path,
+    options: AdaptOptions,
+    listener: Listener | None = None,
+    *,
+    few: Few = None,
 ) -> Adapted:
-    """Adapt from a labelled source domain to a target domain, choose without target labels, and ship what is safe.
+    """Adapt from labelled source domains to a target domain, choose without sealed labels, and ship what is safe.
 
-    Every route sees the source's labels and the target's inputs. Labels that the target has are sealed: they are opened
-    once, after the choice, to judge it. The test is on the very inputs that were adapted to.
+    Every route sees the sources' labels and the target's inputs. Labels of the target that were not given to learn from
+    are sealed: they are opened once, after the choice, to judge it. The test is on the inputs that were adapted to.
 
     Args:
-        source: the domain with labels.
+        domains: the domains with labels. Of several, one that does harm is dropped.
         target: the other one.
         folder: the run's directory; resumed if it holds this run.
         options: what may be done.
         listener: hears what happens.
+        few: how many of the target's labels of each class are learned from.
 
     Raises:
-        TargetError: the source has too few labels, or the two domains do not fit.
+        TargetError: a source has too few labels, or the domains do not fit.
         RunError: the folder holds another run, is in use, or cannot be written.
     """
-    made, sealed = as_target(source, target)
-    return _Adapter(made, sealed, source, target, folder, options, listener or Listener()).adapt()
-
-
-def as_target(source: Domain, target: Domain) -> tuple[Target, bool]:
-    """Both domains as one target: source labels to learn from, target inputs unlabelled, target labels sealed.
-
-    Returns:
-        The target, and whether it has labels to judge by. Without, what is sealed is the inputs alone.
-    """
-    classes = source.classes
-    problems = []
-    if source.modality != target.modality:
-        problems.append(
-            Problem(f"{source.name} is {source.modality}, {target.name} is {target.modality}", "one modality")
-        )
-    codes = source.codes(classes)
-    counts = np.bincount(codes[codes >= 0], minlength=len(classes))
-    if len(classes) < 2 or (len(counts) and counts.min() < 2):
-        problems.append(
-            Problem(f"{source.name} has labels of {len(classes)} classes", "two examples of two classes at least")
-        )
-    if len(target) < FEWEST:
-        problems.append(Problem(f"{target.name} has {len(target)} examples", f"at least {FEWEST} to adapt to"))
-    if problems:
-        raise TargetError(problems)
-    rows = np.flatnonzero(codes >= 0)
-    metric = "balanced_accuracy" if counts.max() / counts.min() >= IMBALANCED else "accuracy"
-    view = TrainView(Examples(source.inputs.take(rows), codes[rows]), classes, metric, unlabelled=target.inputs)
-    truth = target.codes(classes)
-    known = np.flatnonzero(truth >= 0)
-    sealed = len(known) >= FEWEST and len(np.unique(truth[known])) > 1
-    seal = Seal(target.inputs.take(known), truth[known]) if sealed else Seal(target.inputs, truth)
-    said = []
-    strangers = target.labelled - len(known)
-    if strangers:
-        said.append(
-            f"{strangers} target examples are of classes that {source.name} lacks: every route is wrong on them."
-        )
-    if common := shared(source, target):
-        said.append(f"{common} examples stand in both domains: the test is too easy by as many.")
-    said.append("Validation scores are on held-out source examples: they chose nothing, the validators did.")
-    if sealed:
-        said.append("The sealed target examples are those that were adapted to, without their labels.")
-    hygiene = Hygiene(
-        unreadable=(*source.unreadable, *target.unreadable),
-        ignored=(),
-        unlabelled=(),
-        exact_duplicates=(),
-        near_duplicates=(),
-        across_splits=(),
-        duplicates_were="reported",
-        conflicting=(),
-        counts={
-            name: {"train": int(counts[c]), "validation": 0, "test": int((truth == c).sum()) if sealed else 0}
-            for c, name in enumerate(classes)
-        },
-        imbalance=float(counts.max() / counts.min()),
-        warnings=tuple(said),
-    )
-    name = f"{source.name} to {target.name}"
-    episode = Episode(EPISODE, view, seal)
-    return Target(name, source.modality, classes, metric, "given", (episode,), view, hygiene), sealed
+    made = as_adaptation(domains, target, few, seed=options.seed)
+    options = replace(options, few=made.learned > 0, domains=len(domains) > 1)
+    return _Adapter(made, target, folder, options, listener or Listener()).adapt()
 
 
 class _Adapter(Runner):
     def __init__(
-        self,
-        made: Target,
-        sealed: bool,
-        source: Domain,
-        target: Domain,
-        folder: Path,
-        options: AdaptOptions,
-        listener: Listener,
+        self, made: Adaptation, target: Domain, folder: Path, options: AdaptOptions, listener: Listener
     ) -> None:
-        super().__init__(made, folder, options, listener)
-        self.sealed, self.domains = sealed, (source, target)
+        super().__init__(made.target, folder, options, listener)
+        self.made, self.other = made, target
 
     def adapt(self) -> Adapted:
         with self._opened() as meter:
-            episode = self.target.episodes[0]
-            choice = self._choose(episode, self._candidates(episode))
-            self._finalists(episode, choice)
+            episode = self._screened(self.made.episode)
+            routes = self._candidates(episode)
+            choice, rivals = self._choose(episode, routes)
+            self._finalists(episode, rivals)
+            if self.made.sealed:
+                self._curve(episode, rivals)
             files.write_json(self.folder / ADAPTATION, choice.to_json())
             evidence = None
-            if self.sealed:
+            if self.made.sealed:
                 evidence, _ = self._judge([episode], meter)
             else:
                 self._ship_unproven(choice)
             return Adapted(choice, evidence, self.folder)
 
+    def _limited(self) -> list[Episode]:
+        return [self._screened(self.made.episode)]
+
+    # -- several source domains ---------------------------------------------------------------------------------
+
+    def _screened(self, episode: Episode) -> Episode:
+        """The episode without the source domains that do harm, on the record."""
+        origin = episode.view.examples.origin
+        if origin is None:
+            return episode
+        names = [part.name for part in self.made.sources]
+        event = self.ledger.first("domains")
+        if event is None:
+            X, Z, few, _ = self._features(episode)
+            self.listener.progress("source domains", 0, 1)
+            with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
+                found = several.screened(
+                    X,
+                    episode.view.examples.labels,
+                    origin,
+                    Z,
+                    names,
+                    len(self.target.classes),
+                    few,
+                    seed=self.options.seed,
+                )
+            event = asdict(found)
+            asked = event.pop("asked")
+            if self.made.sealed:  # judge tells what each really gave
+                event["asked"] = {name: encode(logs.astype(np.float32)) for name, logs in asked.items()}
+            event["names"] = names
+            self.ledger.write("domains", **event)
+        dropped = [names.index(name) for name in event["dropped"]]
+        return replace(episode, view=without(episode.view, dropped))
+
+    def _features(self, episode: Episode) -> tuple[Features, Features, tuple[Features, Labels] | None, Bench]:
+        """Of the source examples, of the target examples that are predicted, and of the labelled target examples."""
+        card = self.settings[0].card
+        precision = settled(self.ledger, card.name, episode, self.options, self.target.metric, self._bench())
+        bench = self._bench(precision)
+        body = bench.body(sources.find(card.name))
+        X, Z = (bench.features(body, part, card.short) for part in (episode.view.examples.inputs, episode.seal.inputs))
+        few = episode.view.few
+        return X, Z, None if few is None else (bench.features(body, few.inputs, card.short), few.labels), bench
+
+    # -- the routes and the choice ------------------------------------------------------------------------------
+
     def _candidates(self, episode: Episode) -> dict[str, tuple[Setting, Result, Result]]:
         """Every route's held-out source predictions, and its target predictions, as far as time allows."""
         found: dict[str, tuple[Setting, Result, Result]] = {}
-        for setting in sorted(self.settings, key=lambda s: (s.side != "baseline", s.rank)):
+        for setting in sorted(self._able(episode), key=lambda s: (s.side != "baseline", s.rank)):
             held, asked = (setting.spec(EPISODE, phase, 0) for phase in ("search", "candidate"))
             late = self._left() < RESERVE * (self.options.budget.seconds or 0.0)
             for spec in (held, asked):
@@ -241,14 +272,64 @@ class _Adapter(Runner):
             raise RunError(Problem("source-only failed", "a source model to compare with", "headstart check SOURCE"))
         return found
 
-    def _choose(self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]) -> Choice:
-        """Ask the validators. They see source labels and target inputs, and never a label of the target."""
-        card = self.settings[0].card
-        precision = settled(self.ledger, card.name, episode, self.options, self.target.metric, self._bench())
-        bench = self._bench(precision)
-        body = bench.body(sources.find(card.name))
+    def _able(self, episode: Episode) -> list[Setting]:
+        """The settings, without those that weigh source domains where all but one were dropped."""
+        one = episode.view.examples.origin is None
+        return [s for s in self.settings if not (one and s.strategy.needs.domains)]
+
+    def _choose(
+        self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]
+    ) -> tuple[Choice, tuple[str, str]]:
+        """Ask the validators, which see no sealed label; the choice, and the names of the baseline and its rival."""
+        said = self._asked(episode, routes)
+        shipped, reason = guarded(said, SourceOnly.name)
+        ranked = sorted(routes, key=lambda name: said.rank[name])
+        adapted = [name for name in ranked if routes[name][0].side == "transfer"]
+        if not adapted:
+            raise RunError(Problem("no way of adaptation worked", "at least one", "see the ledger for why"))
+        baseline, rival, labelled = SourceOnly.name, adapted[0], {}
+        if (few := episode.view.few) is not None:
+            right = {name: _right(two, few.labels) for name, (_, _, two) in routes.items()}
+            labelled = {name: float(each.mean()) for name, each in right.items()}
+            baselines = [name for name in (SourceOnly.name, TargetOnly.name) if name in routes]
+            decided = settled_by_labels(right, baselines, adapted, agreed=shipped if shipped in adapted else "")
+            baseline, rival, shipped, reason = decided.baseline, decided.rival, decided.shipped, decided.reason
+        used = " and ".join(
+            word for word, count in (("learned", self.made.learned), ("sealed", self.made.sealed)) if count
+        )
+        choice = Choice(
+            self._named(episode),
+            self.other.name,
+            (len(episode.view), len(self.other)),
+            used or "none",
+            self.made.learned,
+            self.made.sealed,
+            shipped,
+            reason,
+            {name: (s.strategy.name, strategies.parameters(s.strategy)) for name, (s, _, _) in routes.items()},
+            labelled,
+            {name: two.said for name, (_, _, two) in routes.items() if two.said},
+            self._domains(),
+            said,
+        )
+        if self.ledger.first("chosen") is None:  # written before the seal is opened
+            self.ledger.write(
+                "chosen",
+                side="baseline" if shipped == baseline else "transfer",
+                route=shipped,
+                reason=reason,
+                learned=self.made.learned,
+                each=0 if few is None else int(np.bincount(few.labels).max()),
+                used=choice.used(),
+                routes={name: two.spec.key for name, (_, _, two) in routes.items()},
+                labelled=labelled,
+            )
+        return choice, (baseline, rival)
+
+    def _asked(self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]) -> Agreement:
+        """What validators say. They see source labels and target inputs."""
         _, held = episode.view.fold_index(0)
-        X, Z = (bench.features(body, part, card.short) for part in (episode.view.examples.inputs, episode.seal.inputs))
+        X, Z, _, _ = self._features(episode)
         with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
             weights = discriminator(X, Z, seed=self.options.seed)[held]
             Xs, Xt = _narrow(X[held], Z)
@@ -259,52 +340,59 @@ class _Adapter(Runner):
                 assert one.labels is not None
                 assert two.log_probabilities is not None
                 seen[name] = Seen(one.log_probabilities, one.labels, weights, two.log_probabilities, Xs, Xt)
-            said = agreement(seen, SourceOnly.name, seed=self.options.seed)
-        shipped, reason = guarded(said, SourceOnly.name)
-        choice = Choice(
-            self.domains[0].name,
-            self.domains[1].name,
-            (len(episode.view), len(self.domains[1])),
-            "sealed" if self.sealed else "none",
-            shipped,
-            reason,
-            {name: (s.strategy.name, strategies.parameters(s.strategy)) for name, (s, _, _) in routes.items()},
-            said,
-        )
-        if self.ledger.first("chosen") is None:  # written before the seal is opened
-            side = "baseline" if shipped == SourceOnly.name else "transfer"
-            self.ledger.write("chosen", side=side, route=shipped, reason=reason)
-        return choice
+            return agreement(seen, SourceOnly.name, seed=self.options.seed)
 
-    def _finalists(self, episode: Episode, choice: Choice) -> None:
-        """One final trial of source-only, and of the adaptation that the validators rank best."""
-        best = min(
-            (n for n in choice.names if n != SourceOnly.name), key=lambda n: choice.agreement.rank[n], default=None
-        )
+    def _named(self, episode: Episode) -> str:
+        event = self.ledger.first("domains")
+        dropped = event["dropped"] if event is not None else []
+        return " + ".join(part.name for part in self.made.sources if part.name not in dropped)
+
+    def _domains(self) -> dict[str, Any] | None:
+        event = self.ledger.first("domains")
+        return None if event is None else {k: v for k, v in event.items() if k not in ("event", "asked")}
+
+    def _finalists(self, episode: Episode, rivals: tuple[str, str]) -> None:
+        """One final trial of the baseline, and of the adaptation that may be shipped instead."""
         by_name = {_called(s): s for s in self.settings}
-        for name in (SourceOnly.name, best):
-            if name is None:
-                raise RunError(Problem("no way of adaptation worked", "at least one", "see the ledger for why"))
+        for name in rivals:
             spec = by_name[name].spec(EPISODE, "final", 0)
+            if spec.key not in self.ledger.results:
+                self._execute(spec, episode, 0.0)
+
+    def _curve(self, episode: Episode, rivals: tuple[str, str]) -> None:
+        """Fewer target labels: for target labels alone, for the joint, and for the adaptation that may be shipped."""
+        if episode.view.few is None:
+            return
+        most = int(np.bincount(episode.view.few.labels).max())
+        numbers = [2**power for power in range(most.bit_length()) if 2**power < most]
+        by_name = {_called(s): s for s in self.settings}
+        names = list(dict.fromkeys((TargetOnly.name, rivals[1], Joint.name)))
+        asked = [(0, 0, rivals[1])] if rivals[1] != Joint.name else []
+        asked += [(each, draw, name) for draw in range(CURVE_DRAWS) for each in numbers for name in names]
+        for each, draw, name in asked:
+            if name not in by_name or self._left() < OVERHEAD:
+                continue
+            spec = by_name[name].spec(EPISODE, "label curve", draw, each)
             if spec.key not in self.ledger.results:
                 self._execute(spec, episode, 0.0)
 
     def _ship_unproven(self, choice: Choice) -> None:
         """Save the chosen route where there is no label to prove it by."""
         strategy, parameters = choice.names[choice.shipped]
-        side = "baseline" if strategy == SourceOnly.name else "transfer"
-        chosen = finalists(self.ledger, EPISODE)[side]  # type: ignore[index]
+        side = strategies.find(strategy).side
+        chosen = finalists(self.ledger, EPISODE)[side]
         spec = chosen.finals[0].spec
-        predictor = self._shipped(spec, side)  # type: ignore[arg-type]
+        predictor = self._shipped(spec, side)
         predictor.temperature = chosen.temperature()
-        predictor.provenance = {
+        predictor.provenance |= {
             "target": self.target.name,
             "side": side,
             "source": spec.source,
             "licence": sources.find(spec.source).card.licence,
             "strategy": strategy,
             "parameters": parameters,
-            "verdict": "unproven: the target has no labels",
+            "verdict": "unproven: the target has no labels" + (" but those learned from" if choice.learned else ""),
+            "target_labels": choice.used(),
             "reason": choice.reason,
         }
         predictor.save(self.folder / MODEL)
@@ -323,3 +411,9 @@ def _narrow(X: NDArray[np.float32], Z: NDArray[np.float32]) -> tuple[NDArray[np.
     both = np.concatenate([X, Z]).astype(np.float64)
     onto = directions(both[:: max(1, len(both) // 2000)], WIDTH)
     return (X @ onto).astype(np.float32), (Z @ onto).astype(np.float32)
+
+
+def _right(result: Result, labels: Labels) -> NDArray[np.bool_]:
+    """(n,) whether each labelled target example is predicted right by a model that has not learned from it."""
+    assert result.few is not None
+    return np.asarray(result.few.argmax(axis=1) == labels)

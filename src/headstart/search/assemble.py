@@ -34,6 +34,7 @@ from headstart.judge.evidence import (
 )
 from headstart.judge.intervals import mean_score, score_interval
 from headstart.predictor.calibration import apply_temperature, fit_temperature
+from headstart.search.domains import adaptation
 from headstart.search.ledger import Ledger
 from headstart.search.rank import kendall
 from headstart.search.seconds import accuracy
@@ -65,7 +66,13 @@ class Finalist:
     finals: list[Result]
 
     def temperature(self) -> float:
-        """Fitted on its validation predictions, all folds together."""
+        """Fitted on its validation predictions, all folds together.
+
+        1 where it was scaled already: by what it says of labelled target examples that it had not learned from. The
+        validation examples of an adaptation are the source's.
+        """
+        if "source_weight" in self.finals[0].said:
+            return 1.0
         logits = np.concatenate([r.log_probabilities for r in self.search if r.log_probabilities is not None])
         labels = np.concatenate([r.labels for r in self.search if r.labels is not None])
         return fit_temperature(logits, labels)
@@ -179,7 +186,8 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         for side in ("transfer", "baseline")
     }
     if (chosen := ledger.first("chosen")) is not None:
-        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"])
+        baseline = verdict.episodes[0][0]["baseline"].finals[0].spec.strategy
+        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"], baseline)
     else:
         shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
     shots = _shots(ledger, verdict, metric)
@@ -223,10 +231,11 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         label_curve=_label_curve(ledger, verdict, metric, shipped, start["seed"]),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
         shots=shots,
+        adaptation=adaptation(ledger, verdict.episodes[0][1], metric),
         scores=_scores(ledger, metric),
         precisions=_precisions(ledger),
         predictions=_predictions(ledger),
-        hygiene=start["hygiene"],
+        hygiene={**start["hygiene"], "moved": (ledger.first("moved") or {}).get("parts", [])},
         warnings=_warnings(ledger, start, totals, shots),
         partial=totals["partial"],
         seconds_total=totals["wall"],
@@ -324,8 +333,8 @@ def _calibration(verdict: Judged, shipped: Side) -> Calibration:
 
 
 def _label_curve(ledger: Ledger, verdict: Judged, metric: str, shipped: Side, seed: int) -> LabelCurve | None:
-    """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, or not measured."""
-    if len(verdict.rounds) != 1 or _drawn(ledger) is not None:
+    """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, adapted, unmeasured."""
+    if len(verdict.rounds) != 1 or _drawn(ledger) is not None or ledger.first("chosen") is not None:
         return None
     pair, truth = verdict.episodes[0]
     measured: dict[Side, list[Measured]] = {}
@@ -522,6 +531,7 @@ def stunted(results: Sequence[Result]) -> list[str]:
 
 def _warnings(ledger: Ledger, start: dict[str, Any], totals: dict[str, Any], shots: Shots | None) -> list[str]:
     found = [*start["hygiene"].get("warnings", []), *start.get("warnings", [])]
+    found += [part["sentence"] for part in (ledger.first("moved") or {}).get("parts", []) if part["moved"]]
     if limit := ledger.first("limit"):
         found.append(limit["why"])
     if shots is not None and len(shots.draws) < len(start["episodes"]):

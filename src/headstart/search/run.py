@@ -40,6 +40,7 @@ from headstart.search.ledger import FORMAT, Ledger
 from headstart.search.ledger import NAME as LEDGER
 from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener
+from headstart.search.moved import moved
 from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan
 from headstart.search.precision import in_ledger, recorded, settled
@@ -48,12 +49,13 @@ from headstart.search.seconds import NOTHING, USUAL, USUAL_OF_TEXTS, Known
 from headstart.source.run import earlier
 from headstart.source.saved import MODEL
 from headstart.strategy import Bench
-from headstart.target.inputs import TextInputs
+from headstart.target.inputs import Inputs, TextInputs
 from headstart.target.target import Episode, Target
 from headstart.target.view import FOLDS
-from headstart.trial import Result, Spec, encode, execute
+from headstart.trial import SAID, Result, Spec, encode, execute
 
 EVIDENCE = "evidence.json"
+KEPT = ("zero_shot", *SAID)  # of what a strategy says of a model: it stays with it
 CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
 SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
@@ -125,6 +127,7 @@ class Runner:
             try:
                 self._search(episodes)
                 self._score(episodes[0])
+                self._look(episodes[0])
             except KeyboardInterrupt:
                 self.partial = "it was interrupted"
                 self.listener.interrupted()
@@ -409,6 +412,30 @@ class Runner:
         courses = self._together(episodes)
         history.learn([(self._plan(together), self._results(together)[0]) for together in courses])
 
+    def _look(self, episode: Episode) -> None:
+        """Write down whether a given test or the unlabelled examples are unlike what is learned from.
+
+        By the features of the transfer finalist's source, which the store has of most of them by now; without such a
+        finalist by cheap ones. It chooses nothing.
+        """
+        if self.ledger.first("moved") is not None or self._ended() or self._left() < OVERHEAD:
+            return
+        leaders = [r.spec.source for r in self.ledger.of(episode.name, "final") if r.side == "transfer"]
+        extract, words = None, ""
+        if leaders:
+            source = sources.find(leaders[-1])
+            bench = self._bench(recorded(self.ledger, source.card.name))
+            body, words = bench.body(source), source.card.short
+
+            def extract(learned: Inputs, other: Inputs) -> tuple[Any, Any]:
+                return bench.features(body, learned, words), bench.features(body, other, words)
+
+        # It is never worth losing a run for.
+        with profile.phase("judge"), contextlib.suppress(HeadstartError, ValueError):
+            parts = moved(self.target, extract, words, seed=self.options.seed)
+            if parts:
+                self.ledger.write("moved", parts=[part.to_json() for part in parts])
+
     def _ended(self) -> bool:
         """Whether the run had ended before this process resumed it."""
         last = self.ledger.events[-1]
@@ -504,7 +531,7 @@ class Runner:
         card = source.card
         predictor.temperature = pooled.temperature()
         predictor.provenance = {
-            **{key: value for key, value in predictor.provenance.items() if key == "zero_shot"},
+            **{key: value for key, value in predictor.provenance.items() if key in KEPT},
             "target": evidence.target.model_dump(mode="json"),
             "side": evidence.shipped,
             "source": spec.source,
@@ -518,6 +545,7 @@ class Runner:
             "metric": evidence.metric,
             "score": getattr(evidence, evidence.shipped).score,
             **({"shots": evidence.shots.labels, "draw": evidence.shots.shipped_draw} if evidence.shots else {}),
+            **({"target_labels": evidence.adaptation.used} if evidence.adaptation else {}),
             "evidence_sha256": digest,
             **({"earlier": [run.provenance for run in runs]} if (runs := earlier(source)) else {}),
         }

@@ -357,18 +357,10 @@ def _labels(
     else:
         p_value = label_shift.predictions_differ(model.held, model.asked)
     wanted = np.array([row.mlls[0] if row.target is None else row.target for row in per_class])
-    counts = np.bincount(model.y, minlength=model.classes)
-    size = float(np.min(counts[wanted > 0.002] / wanted[wanted > 0.002]))
-    rng = np.random.default_rng(seed)
-    thinned = np.concatenate(
-        [
-            rng.permutation(model.rows[model.y == c])[: min(int(counts[c]), round(size * wanted[c]))]
-            for c in range(model.classes)
-        ]
-    )
+    thinned = label_shift.thinned(model.y, wanted, seed=seed)
     if len(thinned) < FEWEST:
         return LabelShift(p_value, bool(known.any()), None, None)
-    rest = classifier_test(X[thinned], Z, permutations=permutations, seed=seed)
+    rest = classifier_test(X[model.rows[thinned]], Z, permutations=permutations, seed=seed)
     return LabelShift(p_value, bool(known.any()), (rest.auc, rest.low, rest.high), rest.p_value)
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from headstart.errors import OptionError, Problem
 from headstart.features.body import Progress
 from headstart.predictor import Predictor
-from headstart.target.inputs import ArrayInputs, Inputs, PathInputs, StringInputs, TextInputs, pictures_in
-from headstart.target.unreadable import Unreadable
+from headstart.target.inputs import Inputs, joined
 
 WIDE = 1_024  # wider vectors are projected at random to this width: only distances count
 AT_ONCE = 1_000
@@ -184,25 +183,6 @@ def _copies(predictor: Predictor, pool: Inputs, labelled: Inputs | None) -> set[
             copies.add(i)
     copies |= {b for a, b in pairs if a not in copies or a < known}
     return {i - known for i in copies if i >= known}
-
-
-def joined(one: Inputs, other: Inputs) -> Inputs:
-    """The inputs of both, one after the other."""
-    if isinstance(one, TextInputs) and isinstance(other, TextInputs):
-        texts = [_text(part, i) for part in (one, other) for i in range(len(part))]
-        return StringInputs(texts, [part.name(i) for part in (one, other) for i in range(len(part))])
-    paths = [part.path(i) for part in (one, other) for i in range(len(part))]
-    files = [path for path in paths if path is not None]
-    if len(files) == len(paths):
-        return PathInputs(files)
-    return ArrayInputs([pictures_in(part).image(i) for part in (one, other) for i in range(len(part))])
-
-
-def _text(inputs: TextInputs, i: int) -> str:
-    try:
-        return inputs.text(i)
-    except (OSError, Unreadable):
-        return ""
 
 
 def _suggestion(rank: int, name: str, classes: tuple[str, ...], probabilities: NDArray[np.float32]) -> Suggestion:

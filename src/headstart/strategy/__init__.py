@@ -11,6 +11,7 @@ from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.coral import Coral
 from headstart.strategy.adapt.ensemble import Ensemble
 from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.joint import Joint
 from headstart.strategy.adapt.label_shift import LabelShift
 from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
@@ -22,8 +23,10 @@ from headstart.strategy.adapt.scratch import Scratch
 from headstart.strategy.adapt.self_train import SelfTrain
 from headstart.strategy.adapt.source_only import SourceOnly
 from headstart.strategy.adapt.subspace import Subspace
+from headstart.strategy.adapt.target_only import TargetOnly
 from headstart.strategy.adapt.tca import Tca
 from headstart.strategy.adapt.transport import Transport
+from headstart.strategy.adapt.weigh import Weigh
 from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
 from headstart.strategy.pins import Pinned, parse
@@ -59,9 +62,23 @@ STRATEGIES: dict[str, type[Any]] = {
 }
 
 ADAPTATIONS: dict[str, type[Any]] = {
-    cls.name: cls for cls in (SourceOnly, Coral, Subspace, Tca, Transport, Reweight, LabelShift, SelfTrain, Propagate)
+    cls.name: cls
+    for cls in (
+        SourceOnly,
+        TargetOnly,
+        Joint,
+        Weigh,
+        Coral,
+        Subspace,
+        Tca,
+        Transport,
+        Reweight,
+        LabelShift,
+        SelfTrain,
+        Propagate,
+    )
 }
-"""Strategies from a labelled source domain to an unlabelled target domain, the baseline first."""
+"""Strategies from labelled source domains to a target domain with few labels or none, the baselines first."""
 
 
 def find(name: str) -> type[Any]:

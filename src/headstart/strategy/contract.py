@@ -44,6 +44,8 @@ class Needs:
         known_classes: a source of pictures must know classes by name.
         several: it takes several sources as one, and nothing else.
         attention: a source of pictures must be a transformer.
+        few: it learns from labelled examples of the target domain beside those of a source domain.
+        domains: it weighs several source domains.
     """
 
     network: bool = True
@@ -58,6 +60,8 @@ class Needs:
     known_classes: bool = False
     several: bool = False
     attention: bool = False
+    few: bool = False
+    domains: bool = False
 
     def lacking(self, card: SourceCard) -> str:
         """Why `card` cannot serve, in words; "" when it can."""

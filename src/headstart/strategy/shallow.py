@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.budget import Budget
+from headstart.domains import few as few_labels
 from headstart.errors import TrialError
 from headstart.predictor import LinearHead, Predictor
 from headstart.predictor.calibration import fit_temperature
@@ -24,11 +25,50 @@ Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-class Shallow(ABC):
+@dataclass(frozen=True)
+class Domains:
+    """Both domains as features.
+
+    Args:
+        Xs: (N, D) of the source domains.
+        ys: (N,) their labels.
+        Xt: (M, D) of the target domain; M may be 0 where that is not needed.
+        classes: C.
+        seed: of everything random.
+        origin: (N,) which source domain each example is of; None: there is one.
+        few: (n, D) labelled examples of the target domain and their labels (n,); None: there are none.
+    """
+
+    Xs: Features
+    ys: Labels
+    Xt: Features
+    classes: int
+    seed: int
+    origin: Labels | None = None
+    few: tuple[Features, Labels] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A classifier of raw target features, and what is known of it.
+
+    Args:
+        head: the classifier.
+        left_out: (n, C) logits of the labelled target examples, of each as if it had not been learned from; None: none
+            was learned from.
+        said: what a reader should know of, as plain JSON.
+    """
+
+    head: LinearHead
+    left_out: Features | None = None
+    said: dict[str, Any] = field(default_factory=dict)
+
+
+class OnFeatures(ABC):
     """Domain adaptation on frozen features: a pure function of both domains' features, and a head on raw ones.
 
-    The view's labelled examples are the source domain's; its unlabelled ones are the target domain's. The feature
-    network is the Source, as for a probe.
+    The view's labelled examples are of source domains; its unlabelled ones are the target domain's, and so are its
+    `few`. The feature network is the Source, as for a probe.
     """
 
     name: ClassVar[str]
@@ -36,16 +76,8 @@ class Shallow(ABC):
     needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"), unlabelled=True)
 
     @abstractmethod
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
-        """The classifier of raw target features.
-
-        Args:
-            Xs: (N, D) of the source domain.
-            ys: (N,) its labels.
-            Xt: (M, D) of the target domain.
-            classes: C.
-            seed: of everything random.
-        """
+    def fit(self, domains: Domains) -> Fitted:
+        """The classifier of raw target features."""
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Some decompositions of the width of the features."""
@@ -63,12 +95,85 @@ class Shallow(ABC):
 
         if self.needs.unlabelled and not view.unlabelled:
             raise TrialError(f"{self.name} needs unlabelled examples of the target domain")
+        if self.needs.few and view.few is None:
+            raise TrialError(f"{self.name} needs labelled examples of the target domain")
         body = bench.body(source)
         Xs = bench.features(body, view.examples.inputs, source.card.short)
         Xt = bench.features(body, view.unlabelled, source.card.short) if view.unlabelled is not None else Xs[:0]
+        few = None
+        if view.few is not None:
+            few = (bench.features(body, view.few.inputs, source.card.short), view.few.labels)
+        domains = Domains(Xs, view.examples.labels, Xt, len(view.classes), seed, view.examples.origin, few)
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
-            head = self.head(Xs, view.examples.labels, Xt, len(view.classes), seed)
-        return Predictor(view.classes, body, head)
+            found = self.fit(domains)
+        return Predictor(view.classes, body, found.head, provenance=dict(found.said), left_out=found.left_out)
+
+
+class Shallow(OnFeatures):
+    """A way of adaptation that needs no label of the target.
+
+    Where a few examples of the target have labels, the adapted classifier, which has not seen them, is corrected by
+    them: :func:`headstart.domains.few.corrected`.
+    """
+
+    learns_few: ClassVar[bool] = True
+
+    @abstractmethod
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """The classifier of raw target features.
+
+        Args:
+            Xs: (N, D) of the source domain.
+            ys: (N,) its labels.
+            Xt: (M, D) of the target domain.
+            classes: C.
+            seed: of everything random.
+        """
+
+    def fit(self, domains: Domains) -> Fitted:
+        """The head, with the target's few labels where it learns from those."""
+        head = self.head(domains.Xs, domains.ys, domains.Xt, domains.classes, domains.seed)
+        if domains.few is None or not self.learns_few:
+            return Fitted(head)
+        return corrected_by(head, domains)
+
+
+def corrected_by(head: LinearHead, domains: Domains) -> Fitted:
+    """A head that knows nothing of the target's few labels, corrected by them."""
+    assert domains.few is not None
+    L, yl = domains.few
+    weight = head.weight.astype(np.float64)
+    weight, bias = weight - weight.mean(axis=0), head.bias.astype(np.float64) - head.bias.mean()
+    factor, offset = few_labels.one_hot_scale(domains.Xt @ weight.T + bias)
+    weight, bias = factor * weight, factor * bias + offset
+    mean, scale = standardise(domains.Xt)
+    found = few_labels.corrected(L @ weight.T + bias, (L - mean) / scale, yl, seed=domains.seed)
+    learned = found.weight / scale
+    share = found.source_weight
+    return as_fitted(found, share * weight + learned, share * bias + found.bias - learned @ mean, yl)
+
+
+def joint(domains: Domains, weights: Floats = few_labels.WEIGHTS) -> Fitted:
+    """A classifier of both domains' labels, the source's weight one of `weights`.
+
+    See :func:`headstart.domains.few.joint`; each domain is standardised by its own moments.
+    """
+    assert domains.few is not None
+    L, yl = domains.few
+    (of_source, by_source), (mean, scale) = standardise(domains.Xs), standardise(domains.Xt)
+    S, T = (domains.Xs - of_source) / by_source, (L - mean) / scale
+    found = few_labels.joint(S, domains.ys, T, yl, domains.classes, weights=weights, seed=domains.seed)
+    weight = found.weight / scale
+    return as_fitted(found, weight, found.bias - weight @ mean, yl)
+
+
+def as_fitted(found: few_labels.Joint, weight: Floats, bias: Floats, yl: Labels) -> Fitted:
+    """Scores on the scale of one-hot targets as logits, by what they were without each labelled target example."""
+    scale = 1.0 / fit_temperature(found.left_out, yl)
+    weights = {"value": found.source_weight, "low": found.low, "high": found.high}
+    said = {"source_weight": {key: round(value, 6) for key, value in weights.items()}}
+    head = LinearHead((scale * weight).astype(np.float32), (scale * bias).astype(np.float32))
+    return Fitted(head, (scale * found.left_out).astype(np.float32), said)
 
 
 def each_standardised(Xs: Features, Xt: Features) -> tuple[Floats, Floats, Features, Features]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from headstart.errors import Problem, TargetError
 from headstart.target.folder import read_flat
 from headstart.target.hygiene import Progress
-from headstart.target.inputs import Index, Inputs, as_inputs
+from headstart.target.inputs import Index, Inputs, as_inputs, joined
 from headstart.target.modality import modality_of
 from headstart.target.raw import Columns, Raw
 from headstart.target.readers import READERS
@@ -67,6 +67,16 @@ class Domain:
         """The examples at `index`, in that order."""
         rows = np.asarray(index, dtype=np.int64)
         return Domain(self.name, self.inputs.take(rows), tuple(self.labels[int(i)] for i in rows), self.unreadable)
+
+
+def joined_domains(parts: Sequence[Domain]) -> Domain:
+    """Several domains as one."""
+    inputs = parts[0].inputs
+    for part in parts[1:]:
+        inputs = joined(inputs, part.inputs)
+    labels = tuple(label for part in parts for label in part.labels)
+    unreadable = tuple(one for part in parts for one in part.unreadable)
+    return Domain(" + ".join(part.name for part in parts), inputs, labels, unreadable)
 
 
 def shared(one: Domain, other: Domain) -> int:

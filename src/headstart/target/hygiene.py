@@ -102,6 +102,8 @@ class Hygiene:
         counts: class -> number of usable examples in `train`, `validation` and `test` (cross-fitted: all in `train`).
         imbalance: the largest class count divided by the smallest.
         warnings: plain sentences, the most important things to know.
+        moved: whether a given test or the unlabelled examples are unlike what is learned from, one for each part; empty
+            until somebody has looked: see :mod:`headstart.search.moved`.
     """
 
     unreadable: tuple[tuple[str, str], ...] = ()
@@ -115,6 +117,7 @@ class Hygiene:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     imbalance: float = 1.0
     warnings: tuple[str, ...] = ()
+    moved: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in types that JSON knows."""

@@ -430,6 +430,28 @@ def as_inputs(items: Any, modality: str | None = None) -> Inputs:
     return ArrayInputs(items)
 
 
+def joined(one: Inputs, other: Inputs) -> Inputs:
+    """The inputs of both, one after the other."""
+    if isinstance(one, TextInputs) and isinstance(other, TextInputs):
+        texts = [_text(part, i) for part in (one, other) for i in range(len(part))]
+        return StringInputs(texts, [part.name(i) for part in (one, other) for i in range(len(part))])
+    paths = [part.path(i) for part in (one, other) for i in range(len(part))]
+    files = [path for path in paths if path is not None]
+    if len(files) == len(paths):
+        return PathInputs(files)
+    return ArrayInputs(
+        [pictures_in(part).image(i) for part in (one, other) for i in range(len(part))],
+        [part.name(i) for part in (one, other) for i in range(len(part))],
+    )
+
+
+def _text(inputs: TextInputs, i: int) -> str:
+    try:
+        return inputs.text(i)
+    except (OSError, Unreadable):
+        return ""
+
+
 def _kind(items: Sequence[Any]) -> str:
     return type(next((item for item in items if not isinstance(item, str | Path)), None)).__name__
 

@@ -135,7 +135,10 @@ class Target:
             inputs = episode.view.examples.inputs
             state.update(episode.view.examples.labels.tobytes())
             state.update(episode.seal.digest.encode())
-            for part in (inputs, episode.seal.inputs):
+            few = episode.view.few
+            if few is not None:
+                state.update(few.labels.tobytes())
+            for part in (inputs, episode.seal.inputs, *([few.inputs] if few is not None else [])):
                 for i in range(len(part)):
                     state.update(part.name(i).encode("utf-8", "backslashreplace") + b"\0")
         return state.hexdigest()

@@ -22,11 +22,13 @@ class Examples:
         inputs: N inputs.
         labels: (N,) int64, positions in the target's `classes`.
         groups: (N,) int64 or None; examples of one group never stand on both sides of a split.
+        origin: (N,) int64 or None; of which source domain each is, where there are several.
     """
 
     inputs: Inputs
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
+    origin: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,7 +36,8 @@ class Examples:
     def take(self, index: Index) -> Examples:
         """The examples at `index`, in that order."""
         rows = np.asarray(index, dtype=np.int64)
-        return Examples(self.inputs.take(rows), self.labels[rows], None if self.groups is None else self.groups[rows])
+        groups, origin = (None if of is None else of[rows] for of in (self.groups, self.origin))
+        return Examples(self.inputs.take(rows), self.labels[rows], groups, origin)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class TrainView:
         validation: (N,) bool, True where a validation split was given by the user; None: none was given, and folds
             are drawn. A given validation split is used to choose and to calibrate, never to train on.
         descriptions: for each class what the user said of it, in sentences; empty: nothing.
+        few: labelled examples of the target domain, where `examples` are of source domains; None: there are none.
     """
 
     examples: Examples
@@ -57,6 +61,7 @@ class TrainView:
     unlabelled: Inputs | None = None
     validation: NDArray[np.bool_] | None = field(default=None)
     descriptions: Descriptions = ()
+    few: Examples | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -107,6 +112,16 @@ class TrainView:
     def sample(self, size: int, seed: int) -> TrainView:
         """A stratified sample of `size` of the labelled examples (all of them where `size` is larger)."""
         return self if size >= len(self) else self.take(stratified_sample(self.examples.labels, size, seed=seed))
+
+    def fewer(self, each: int, seed: int) -> TrainView:
+        """The view with `each` of each class of its labelled target examples; what few draw, more draw too."""
+        if self.few is None:
+            return self
+        order = np.random.default_rng(seed).permutation(len(self.few))
+        labels = self.few.labels[order]
+        rows = [order[labels == c][:each] for c in range(len(self.classes))]
+        kept = np.sort(np.concatenate(rows))
+        return replace(self, few=self.few.take(kept) if len(kept) else None)
 
     def rest(self, size: int, seed: int, most: int) -> Examples:
         """What :meth:`sample` leaves out, `most` of it at most, without examples of groups that it has."""

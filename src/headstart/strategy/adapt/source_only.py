@@ -17,6 +17,7 @@ class SourceOnly(Shallow):
 
     name: ClassVar[str] = "source-only"
     side: ClassVar[Side] = "baseline"
+    learns_few: ClassVar[bool] = False
     needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"))
 
     @classmethod
