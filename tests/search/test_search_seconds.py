@@ -11,7 +11,19 @@ import pytest
 from headstart import files, machine
 from headstart.search import history
 from headstart.search.plan import Plan, Setting
-from headstart.search.seconds import FIRST, ONCE, PREPARED, PREPARING, STORED, USUAL, Known, Seconds, accuracy, within
+from headstart.search.seconds import (
+    EAGER,
+    FIRST,
+    ONCE,
+    PREPARED,
+    PREPARING,
+    STORED,
+    USUAL,
+    Known,
+    Seconds,
+    accuracy,
+    within,
+)
 from headstart.source import SourceCard
 from headstart.strategy import Needs
 from headstart.trial import CUT_SHORT, Result, Spec
@@ -209,6 +221,18 @@ def test_a_training_that_was_cut_short_is_only_a_lower_bound():
     cut = searched(net, wall=30.0, note=f"{CUT_SHORT} after 3 epochs")
     assert seconds([cut]).own(net, 80) == 30.0
     assert seconds([searched(net, wall=2.0, note=f"{CUT_SHORT} after 3 epochs")]).own(net, 80) == pytest.approx(8.0)
+
+
+def test_what_a_trained_network_takes_to_predict_is_counted_and_remembered():
+    net, other = SETTINGS[-2:]
+    usual = net.card.flops / (USUAL * machine.cores())
+    assert seconds()._trained(net, 400, "final") == pytest.approx(400 * EAGER * usual)
+    slow = searched(net, wall=9.0, compute_seconds=1.0, predict_seconds=1.0)  # of 20 inputs
+    assert seconds([slow])._trained(net, 400, "final") == pytest.approx(400 * 1.0 / 20)
+    assert seconds([slow])._trained(other, 400, "final") == pytest.approx(400 * 1.0 / 20)
+    assert seconds([slow])._trained(net, 20, "search") == 1.0
+    known = Known(seconds([slow]).measured())
+    assert seconds(known=known)._trained(net, 400, "final") == pytest.approx(400 * 1.0 / 20)
 
 
 def test_how_far_off_predictions_were():

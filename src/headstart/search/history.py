@@ -68,6 +68,7 @@ def known(settings: Sequence[Setting], view: Inputs, sealed: Inputs) -> Known:
     held = {name: shares for name, shares in held.items() if any(shares)}
     asked = {name for setting in settings for name in setting.kinds}
     asked |= {f"once {s.kinds[-1]}{state}" for s in settings for state in ("", *(f" {state}" for state in STATES))}
+    asked |= {f"answer {setting.kinds[-1]}" for setting in settings}
     asked |= {f"pass {name}" for setting in settings for name in setting.passes}
     asked |= {f"prepare {name} {state}" for name in cards for state in STATES}
     rates = {name: median(values) for name, values in mine.get("rates", {}).items() if name in asked}
