@@ -283,10 +283,21 @@ def test_what_was_learned_comes_back_as_the_median_of_the_last_runs():
     assert {len(values) for values in mine["rates"].values()} == {history.KEPT}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "machines": {"HERE": {"rates": 3}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 99}',
+        '{"format": 1, "machines": {"HERE": {"rates": 3}}}',
+        '{"format": 1, "machines": [1]}',
+        '{"format": 1, "machines": {"HERE": {"rates": {}, "last": {"trials": 1, "within": NaN, "ratio": 1}}}}',
+    ],
+)
 def test_a_file_that_is_damaged_is_as_good_as_none(text):
     history.path().parent.mkdir(parents=True, exist_ok=True)
-    history.path().write_text(text.replace("HERE", history._machine()), encoding="utf-8")
+    history.path().write_text(text.replace("HERE", history._machine("cpu")), encoding="utf-8")
     assert known() == Known()
     plan, results = play(Machine(), Known())
     history.learn([(plan, results)])
@@ -307,7 +318,7 @@ def test_a_cache_that_cannot_be_written_loses_nothing(monkeypatch):
 def test_another_machine_has_rates_of_its_own(monkeypatch):
     plan, results = play(Machine(), Known())
     history.learn([(plan, results)])
-    monkeypatch.setattr(history, "_machine", lambda: "another")
+    monkeypatch.setattr(history, "_machine", lambda device: "another")
     assert known() == Known()
     history.learn([(plan, results)])
     assert len(json.loads(history.path().read_text(encoding="utf-8"))["machines"]) == 2
