@@ -184,6 +184,15 @@ def test_cheapest_first():
     assert [r.spec.strategy for r in search(results) if r.side == "transfer"][:2] == ["cheap", "dear"]
 
 
+def test_the_first_features_come_before_a_network_is_trained():
+    rows = {("transfer", "trained"): [1.0], ("transfer", "frozen"): [5.0], ("baseline", "b"): [1.0]}
+    plan = make(rows)
+    trained = plan.settings[0]
+    plan.settings[0] = Setting(trained.card, kind("trained", "transfer", gradients=True)(1.0, 0), 0)
+    results, _ = play(plan)
+    assert [r.spec.strategy for r in search(results) if r.side == "transfer"][:2] == ["frozen", "trained"]
+
+
 def test_other_settings_are_tried_of_the_two_best_pairs_only():
     rows = {("transfer", name): [1.0, 1.0, 1.0] for name in ("good", "fair", "poor")} | {("baseline", "b"): [1.0]}
     worth = {"good": 0.9, "fair": 0.8, "poor": 0.3, "b": 0.5}

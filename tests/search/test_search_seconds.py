@@ -11,7 +11,19 @@ import pytest
 from headstart import files, machine
 from headstart.search import history
 from headstart.search.plan import Plan, Setting
-from headstart.search.seconds import FIRST, ONCE, PREPARED, PREPARING, STORED, USUAL, Known, Seconds, accuracy, within
+from headstart.search.seconds import (
+    EAGER,
+    FIRST,
+    ONCE,
+    PREPARED,
+    PREPARING,
+    STORED,
+    USUAL,
+    Known,
+    Seconds,
+    accuracy,
+    within,
+)
 from headstart.source import SourceCard
 from headstart.strategy import Needs
 from headstart.trial import CUT_SHORT, Result, Spec
@@ -211,6 +223,18 @@ def test_a_training_that_was_cut_short_is_only_a_lower_bound():
     assert seconds([searched(net, wall=2.0, note=f"{CUT_SHORT} after 3 epochs")]).own(net, 80) == pytest.approx(8.0)
 
 
+def test_what_a_trained_network_takes_to_predict_is_counted_and_remembered():
+    net, other = SETTINGS[-2:]
+    usual = net.card.flops / (USUAL * machine.cores())
+    assert seconds()._trained(net, 400, "final") == pytest.approx(400 * EAGER * usual)
+    slow = searched(net, wall=9.0, compute_seconds=1.0, predict_seconds=1.0)  # of 20 inputs
+    assert seconds([slow])._trained(net, 400, "final") == pytest.approx(400 * 1.0 / 20)
+    assert seconds([slow])._trained(other, 400, "final") == pytest.approx(400 * 1.0 / 20)
+    assert seconds([slow])._trained(net, 20, "search") == 1.0
+    known = Known(seconds([slow]).measured())
+    assert seconds(known=known)._trained(net, 400, "final") == pytest.approx(400 * 1.0 / 20)
+
+
 def test_how_far_off_predictions_were():
     def took(wall, predicted):
         return Result(
@@ -259,10 +283,21 @@ def test_what_was_learned_comes_back_as_the_median_of_the_last_runs():
     assert {len(values) for values in mine["rates"].values()} == {history.KEPT}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "machines": {"HERE": {"rates": 3}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 99}',
+        '{"format": 1, "machines": {"HERE": {"rates": 3}}}',
+        '{"format": 1, "machines": [1]}',
+        '{"format": 1, "machines": {"HERE": {"rates": {}, "last": {"trials": 1, "within": NaN, "ratio": 1}}}}',
+    ],
+)
 def test_a_file_that_is_damaged_is_as_good_as_none(text):
     history.path().parent.mkdir(parents=True, exist_ok=True)
-    history.path().write_text(text.replace("HERE", history._machine()), encoding="utf-8")
+    history.path().write_text(text.replace("HERE", history._machine("cpu")), encoding="utf-8")
     assert known() == Known()
     plan, results = play(Machine(), Known())
     history.learn([(plan, results)])
@@ -283,7 +318,7 @@ def test_a_cache_that_cannot_be_written_loses_nothing(monkeypatch):
 def test_another_machine_has_rates_of_its_own(monkeypatch):
     plan, results = play(Machine(), Known())
     history.learn([(plan, results)])
-    monkeypatch.setattr(history, "_machine", lambda: "another")
+    monkeypatch.setattr(history, "_machine", lambda device: "another")
     assert known() == Known()
     history.learn([(plan, results)])
     assert len(json.loads(history.path().read_text(encoding="utf-8"))["machines"]) == 2

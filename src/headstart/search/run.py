@@ -223,7 +223,7 @@ class Runner:
             )
             if options.budget.seconds is not None:  # with trials counted, nothing may depend on it
                 first = target.episodes[0]
-                before = history.known(self.settings, first.view.examples.inputs, first.seal.inputs)
+                before = history.known(self.settings, first.view.examples.inputs, first.seal.inputs, options.device)
                 self.ledger.write("history", **before.to_json())
             return
         differing = [key for key, value in identity.items() if known["identity"].get(key) != value]
@@ -410,7 +410,8 @@ class Runner:
     def _learn(self, episodes: Sequence[Episode]) -> None:
         """Keep what this run says of the machine, for the first predictions of the next."""
         courses = self._together(episodes)
-        history.learn([(self._plan(together), self._results(together)[0]) for together in courses])
+        plans = [(self._plan(together), self._results(together)[0]) for together in courses]
+        history.learn(plans, self.options.device)
 
     def _look(self, episode: Episode) -> None:
         """Write down whether a given test or the unlabelled examples are unlike what is learned from.

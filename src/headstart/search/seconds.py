@@ -33,6 +33,7 @@ ONCE = 0.1  # seconds of imports in the first trial of a strategy
 MOST_ONCE = 3.0  # likewise, where a first trial took longer than expected and nobody knows why
 STORED = 3e-4  # seconds to keep the features of one input
 SHORTEST = 1e-3  # seconds; what is measured below is the clock
+EAGER = 2.0  # times slower a network predicts that was trained here and is not compiled
 RECALLED = 2e-5  # seconds to read the features of one input from the store
 STATES = ("new", "compiled")  # of a network on this machine
 WORST = 3  # trials that are named, of those that were predicted badly
@@ -131,6 +132,8 @@ class Seconds:
         self.prepared: dict[str, float] = {}  # source -> seconds it took
         self._own: dict[str, list[tuple[Result, bool]]] = defaultdict(list)  # setting -> with whether it was a first
         self._ratios: dict[str, list[float]] = defaultdict(list)
+        # How much slower than a frozen network a trained one predicts, by the kind of strategy.
+        self._answers: dict[str, list[float]] = defaultdict(list)
         self.strategies: set[str] = set()
         self._first: dict[str, Result] = {}
         self._trained_before = False
@@ -164,6 +167,9 @@ class Seconds:
             spent[0] += result.compute_seconds
             spent[1] += result.computed
         self._own[setting.key].append((result, first))
+        if trains(setting) and setting.card.flops and result.log_probabilities is not None:
+            each = result.predict_seconds / len(result.log_probabilities)
+            self._answers[f"answer {setting.kinds[-1]}"].append(each * self.usual / setting.card.flops)
         if not first and not cut_short(result):
             ratio = max(SHORTEST, result.own_seconds) / self._expected(setting, self.sizes.learned(result))
             for name in setting.kinds:
@@ -274,7 +280,11 @@ class Seconds:
         if same := [r.compute_seconds for r in found if (r.spec.phase == "search") == (phase == "search")]:
             return min(same)
         each = [r.predict_seconds / len(r.log_probabilities) for r in found if r.log_probabilities is not None]
-        return inputs * (median(each) if each else setting.card.flops / self._speed(setting.card.name))
+        if each:
+            return inputs * median(each)
+        name = f"answer {setting.kinds[-1]}"
+        factor = median(self._answers[name]) if name in self._answers else self.known.rates.get(name, EAGER)
+        return inputs * factor * setting.card.flops / self.usual
 
     def _unseen(self, name: str, episode: str) -> float:
         """Labelled examples that a pass has not computed."""
@@ -331,6 +341,7 @@ class Seconds:
     def measured(self) -> dict[str, float]:
         """What the results say of this machine, by names under which :class:`Known` gives it to a later run."""
         found = {name: median(ratios) for name, ratios in self._ratios.items()}
+        found |= {name: max(SHORTEST, median(factors)) for name, factors in self._answers.items()}
         found |= {f"pass {name}": self._speed(name) / self.usual for name in self._spent}
         for source, seconds in self.prepared.items():
             if seconds > 0:
