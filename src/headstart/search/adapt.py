@@ -264,7 +264,7 @@ class _Adapter(Runner):
             late = self._left() < RESERVE * (self.options.budget.seconds or 0.0)
             for spec in (held, asked):
                 if spec.key not in self.ledger.results and (setting.side == "baseline" or not late):
-                    self._execute(spec, episode, 0.0)
+                    self._execute(spec, episode, None)
             pair = [self.ledger.results.get(spec.key) for spec in (held, asked)]
             if all(result is not None and result.status == "ok" for result in pair):
                 found[_called(setting)] = (setting, pair[0], pair[1])  # type: ignore[assignment]
@@ -357,7 +357,7 @@ class _Adapter(Runner):
         for name in rivals:
             spec = by_name[name].spec(EPISODE, "final", 0)
             if spec.key not in self.ledger.results:
-                self._execute(spec, episode, 0.0)
+                self._execute(spec, episode, None)
 
     def _curve(self, episode: Episode, rivals: tuple[str, str]) -> None:
         """Fewer target labels: for target labels alone, for the joint, and for the adaptation that may be shipped."""
@@ -374,7 +374,7 @@ class _Adapter(Runner):
                 continue
             spec = by_name[name].spec(EPISODE, "label curve", draw, each)
             if spec.key not in self.ledger.results:
-                self._execute(spec, episode, 0.0)
+                self._execute(spec, episode, None)
 
     def _ship_unproven(self, choice: Choice) -> None:
         """Save the chosen route where there is no label to prove it by."""
