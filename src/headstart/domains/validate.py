@@ -7,7 +7,8 @@ of one number per example, or nearly so, so that its noise is found by drawing e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from headstart.score.ridge import solve
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
-Rows = NDArray[np.int64]
 
 RESAMPLES = 200
 MOST_NEIGHBOURS = 1_000
@@ -36,6 +36,7 @@ class Seen:
         asked: (M, C) log-probabilities of the target's examples.
         Xs: (N, D) features of those source examples.
         Xt: (M, D) features of the target's examples.
+        consensus: (M,) what the mean of all models says of the target's examples; None: there is no other model.
     """
 
     held: NDArray[np.floating]
@@ -44,106 +45,137 @@ class Seen:
     asked: NDArray[np.floating]
     Xs: Features
     Xt: Features
-
-    def drawn(self, source: Rows, target: Rows) -> Seen:
-        """The same on other examples."""
-        return Seen(
-            self.held[source],
-            self.y[source],
-            self.weights[source],
-            self.asked[target],
-            self.Xs[source],
-            self.Xt[target],
-        )
+    consensus: Labels | None = None
 
 
-def importance_weighted(seen: Seen) -> float:
-    """Accuracy on held-out source examples, weighted like the target (Sugiyama et al. 2007)."""
+@dataclass(frozen=True)
+class Validator:
+    """A function of means over examples, so that its noise is found by drawing examples anew at the cost of a product.
+
+    Args:
+        side: whose examples it looks at, the source's held-out ones or the target's.
+        columns: what it takes the means of, (n, K) for the n examples of that side.
+        of_means: (..., K) means to (...) values; larger is better.
+    """
+
+    side: Literal["source", "target"]
+    columns: Callable[[Seen], Floats]
+    of_means: Callable[[Floats], Floats]
+
+    def __call__(self, seen: Seen) -> float:
+        """Its value for one model."""
+        return float(self.of_means(self.columns(seen).mean(axis=0)))
+
+
+def _first(means: Floats) -> Floats:
+    return np.asarray(means[..., 0])
+
+
+def _weighted_right(seen: Seen) -> Floats:
     right = seen.held.argmax(axis=1) == seen.y
-    return float((seen.weights * right).sum() / max(float(seen.weights.sum()), 1e-300))
+    return np.stack([seen.weights * right, seen.weights], axis=1)
 
 
-def deep_embedded(seen: Seen) -> float:
-    """DEV (You et al. 2019): importance-weighted accuracy with the weights as a control variate.
-
-    mean(w l) + eta mean(w) - eta with eta = -cov(w l, w) / var(w) for the loss l; given back as accuracy, 1 - risk.
-    """
-    loss = (seen.held.argmax(axis=1) != seen.y).astype(np.float64)
-    w = seen.weights
-    spread = float(w.var())
-    eta = -float(((w * loss - (w * loss).mean()) * (w - w.mean())).mean()) / spread if spread > 1e-12 else 0.0
-    return 1.0 - float((w * loss).mean() + eta * w.mean() - eta)
+importance_weighted = Validator(
+    "source", _weighted_right, lambda m: np.asarray(m[..., 0] / np.maximum(m[..., 1], 1e-300))
+)
+"""Accuracy on held-out source examples, weighted like the target (Sugiyama et al. 2007)."""
 
 
-def entropy(seen: Seen) -> float:
-    """Minus the mean entropy of target predictions (Morerio et al. 2018), in nats: a sure model is preferred."""
+def _weighted_wrong(seen: Seen) -> Floats:
+    loss, w = (seen.held.argmax(axis=1) != seen.y).astype(np.float64), seen.weights
+    return np.stack([w * loss, w, w * w * loss, w * w], axis=1)
+
+
+def _controlled(means: Floats) -> Floats:
+    loss, w, both, square = np.moveaxis(means, -1, 0)
+    spread = square - w * w
+    eta = np.where(spread > 1e-12, -(both - loss * w) / np.maximum(spread, 1e-12), 0.0)
+    return np.asarray(1.0 - (loss + eta * w - eta))
+
+
+deep_embedded = Validator("source", _weighted_wrong, _controlled)
+"""DEV (You et al. 2019): importance-weighted accuracy with the weights as a control variate.
+
+mean(w l) + eta mean(w) - eta with eta = -cov(w l, w) / var(w) for the loss l; given back as accuracy, 1 - risk.
+"""
+
+
+def _sureness(seen: Seen) -> Floats:
     p = softmax(seen.asked)
-    return float((p * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean())
+    return np.concatenate([(p * np.log(np.maximum(p, 1e-12))).sum(axis=1, keepdims=True), p], axis=1)
 
 
-def infomax(seen: Seen) -> float:
-    """Mutual information of target examples and predictions (Shi & Sha 2012; Musgrave et al. 2022), in nats.
+entropy = Validator("target", lambda seen: _sureness(seen)[:, :1], _first)
+"""Minus the mean entropy of target predictions (Morerio et al. 2018), in nats: a sure model is preferred."""
 
-    Sure on each example, and not of the same class on all: where :func:`entropy` would prefer a model that collapsed.
-    """
-    mean = softmax(seen.asked).mean(axis=0)
-    return entropy(seen) - float((mean * np.log(np.maximum(mean, 1e-12))).sum())
+infomax = Validator(
+    "target",
+    _sureness,
+    lambda m: np.asarray(m[..., 0] - (m[..., 1:] * np.log(np.maximum(m[..., 1:], 1e-12))).sum(axis=-1)),
+)
+"""Mutual information of target examples and predictions (Shi & Sha 2012; Musgrave et al. 2022), in nats.
+
+Sure on each example, and not of the same class on all: where :data:`entropy` would prefer a model that collapsed.
+"""
 
 
 def densities(seen: Seen, temperature: float = 0.05) -> Floats:
-    """Per target example the entropy of its likeness to the others: the terms of soft neighbourhood density.
+    """Per target example the entropy of its likeness to the others: the terms of soft neighbourhood density, (M, 1).
 
     Likeness is the cosine of predicted probabilities over `temperature` (Saito et al. 2021).
     """
     p = softmax(seen.asked)
     p = p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
-    others = p[:: max(1, -(-len(p) // MOST_NEIGHBOURS))]
+    every = max(1, -(-len(p) // MOST_NEIGHBOURS))
+    others = p[::every]
     likeness = p @ others.T / temperature
-    likeness[np.arange(0, len(p), max(1, -(-len(p) // MOST_NEIGHBOURS))), np.arange(len(others))] = -np.inf
+    likeness[np.arange(0, len(p), every), np.arange(len(others))] = -np.inf
     q = softmax(likeness)
-    terms: Floats = -(q * np.log(np.maximum(q, 1e-12))).sum(axis=1)
+    terms: Floats = -(q * np.log(np.maximum(q, 1e-12))).sum(axis=1, keepdims=True)
     return terms
 
 
+neighbourhood = Validator("target", densities, _first)
+"""Soft neighbourhood density (Saito et al. 2021), in nats: predictions in dense groups are preferred."""
+
+
 def reversed_right(seen: Seen) -> Floats:
-    """Per source example whether a classifier of the target's pseudo-labels is right (Zhong et al. 2010).
+    """Per source example whether a classifier of the target's pseudo-labels is right (Zhong et al. 2010), (N, 1).
 
     Each domain is standardised by its own moments, so that a shift of location is not held against the model. It is a
     ridge classifier whatever the model was.
     """
     guessed = seen.asked.argmax(axis=1)
     if len(np.unique(guessed)) < 2:
-        return np.asarray(seen.y == guessed[0], dtype=np.float64)
+        return np.asarray(seen.y == guessed[0], dtype=np.float64)[:, None]
     S, T = ((X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-6) for X in (seen.Xs, seen.Xt))
     found = solve(T.astype(np.float32), guessed, seen.asked.shape[1])
-    return np.asarray((S @ found.weight.T + found.bias).argmax(axis=1) == seen.y, dtype=np.float64)
+    return np.asarray((S @ found.weight.T + found.bias).argmax(axis=1) == seen.y, dtype=np.float64)[:, None]
 
 
-def neighbourhood(seen: Seen) -> float:
-    """Soft neighbourhood density (Saito et al. 2021), in nats: predictions in dense groups are preferred."""
-    return float(densities(seen).mean())
+circular = Validator("source", reversed_right, _first)
+"""Reverse validation, as accuracy: the mean of :func:`reversed_right`."""
 
 
-def circular(seen: Seen) -> float:
-    """Reverse validation, as accuracy: the mean of :func:`reversed_right`."""
-    return float(reversed_right(seen).mean())
+def _with_the_others(seen: Seen) -> Floats:
+    said = seen.asked.argmax(axis=1)
+    return np.asarray(said == (said if seen.consensus is None else seen.consensus), dtype=np.float64)[:, None]
 
 
-VALIDATORS: dict[str, Callable[[Seen], float]] = {
+consensus = Validator("target", _with_the_others, _first)
+"""Share of target examples on which a model says what the mean of all models says (EnsV; Hu et al. 2024)."""
+
+VALIDATORS: dict[str, Validator] = {
     "importance_weighted": importance_weighted,
     "dev": deep_embedded,
     "entropy": entropy,
     "infomax": infomax,
     "neighbourhood": neighbourhood,
     "circular": circular,
+    "consensus": consensus,
 }
 """Every validator by name."""
-
-_TERMS: dict[str, tuple[Callable[[Seen], Floats], int]] = {
-    "neighbourhood": (densities, 1),
-    "circular": (reversed_right, 0),
-}
-"""Those too dear to be asked on every draw: their terms, and whether those are of the source (0) or the target (1)."""
 
 
 @dataclass(frozen=True)

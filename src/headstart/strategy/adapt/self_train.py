@@ -40,7 +40,7 @@ class SelfTrain(Shallow):
 
     name: ClassVar[str] = "self-train"
 
-    rounds: int = 10
+    rounds: int = 5
     sure: float = 0.5
     aligned: bool = True
     target_weight: float = 1.0
@@ -48,7 +48,7 @@ class SelfTrain(Shallow):
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
         """With aligned moments and without."""
-        return [cls(), cls(aligned=False), cls(sure=0.0)]
+        return [cls(), cls(aligned=False)]
 
     def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
         """Ridge on the source and the surest targets."""

@@ -64,8 +64,9 @@ class Transport(Shallow):
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         Y = one_hot(ys, classes)
         says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
+        start = np.zeros(len(T))
         for _ in range(self.rounds):
-            coupling = sinkhorn(cost + squared_distances(Y, np.clip(says, -1, 1)) / 4, self.epsilon)
+            coupling = sinkhorn(cost + squared_distances(Y, np.clip(says, -1, 1)) / 4, self.epsilon, start=start)
             targets = (coupling.T @ Y) * len(T)
             found = weighted(T, targets, np.ones(len(T)))
             says, head = found.scores(T), found.as_logits(targets.argmax(axis=1))
