@@ -87,7 +87,8 @@ def examine(Xs: Any, ys: Any, Xt: Any, yt: Any, kernel: bool) -> dict[str, Any]:
         scores = {}
         for scorer, kind in SCORERS.items():
             try:
-                scores[scorer] = float(kind()(half, X[test], y[test].copy(), sample_domain=domain[test]))
+                score = float(kind()(half, X[test], y[test].copy(), sample_domain=domain[test]))
+                scores[scorer] = score if np.isfinite(score) else None
             except Exception as error:  # noqa: BLE001
                 scores[scorer] = None
                 print(f"{name}, {scorer}: {type(error).__name__}: {error}"[:300], file=sys.stderr)

@@ -13,7 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.domains.align import directions
 from headstart.domains.labels import softmax
+from headstart.domains.weights import discriminator
 from headstart.score.ridge import solve
 
 Floats = NDArray[np.float64]
@@ -21,6 +23,8 @@ Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 RESAMPLES = 200
+WIDTH = 128
+"""Validators look at so many principal components of both domains at most."""
 MOST_NEIGHBOURS = 1_000
 """Target examples whose neighbourhoods are looked at."""
 
@@ -46,6 +50,31 @@ class Seen:
     Xs: Features
     Xt: Features
     consensus: Labels | None = None
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all models are looked at on: the last fields of :class:`Seen` that do not depend on the model."""
+
+    weights: Floats
+    Xs: Features
+    Xt: Features
+
+
+def common_ground(X: Features, Z: Features, held: Labels, *, seed: int = 0) -> Ground:
+    """Density ratios of held-out source examples, and both domains on their common principal components.
+
+    Args:
+        X: (N, D) features of the source.
+        Z: (M, D) features of the target.
+        held: (H,) rows of the source that the models were not trained on.
+        seed: of the folds behind the density ratio.
+    """
+    weights = discriminator(X, Z, seed=seed)[held]
+    both = np.concatenate([X[held], Z]).astype(np.float64)
+    onto = directions(both[:: max(1, len(both) // 2000)], WIDTH)
+    narrow = [(part @ onto).astype(np.float32) for part in (X[held], Z)]
+    return Ground(weights / max(float(weights.mean()), 1e-12), *narrow)
 
 
 @dataclass(frozen=True)
@@ -177,21 +206,26 @@ VALIDATORS: dict[str, Validator] = {
 }
 """Every validator by name."""
 
+TRUST: dict[str, float] = dict.fromkeys(VALIDATORS, 1.0)
+
 
 @dataclass(frozen=True)
 class Agreement:
     """What the validators say of several models together.
 
     Args:
+        trust: validator -> its weight, of sum 1: how well it ranked models elsewhere.
         values: model -> validator -> value.
         lead: model -> validator -> (difference to the reference model, its standard error by paired bootstrap).
-        rank: model -> mean over validators of its rank among the models; 1 is best.
+        rank: model -> mean over validators of its rank among the models, by trust; 1 is best.
         first: model -> share of draws in which its mean rank was the best.
         chosen: the model with the best mean rank.
         beyond: validators that prefer `chosen` to the reference beyond their noise.
         against: validators that prefer the reference to `chosen` beyond their noise.
+        support: trust of those in `beyond` less that of those in `against`.
     """
 
+    trust: dict[str, float]
     values: dict[str, dict[str, float]]
     lead: dict[str, dict[str, tuple[float, float]]]
     rank: dict[str, float]
@@ -199,13 +233,14 @@ class Agreement:
     chosen: str
     beyond: tuple[str, ...]
     against: tuple[str, ...]
+    support: float
 
 
 def agreement(
     models: Mapping[str, Seen],
     reference: str,
     *,
-    validators: Mapping[str, Callable[[Seen], float]] = VALIDATORS,
+    trust: Mapping[str, float] = TRUST,
     resamples: int = RESAMPLES,
     level: float = 1.96,
     seed: int = 0,
@@ -215,50 +250,79 @@ def agreement(
     Args:
         models: what validators may see of each; all on the same examples.
         reference: the model that is kept where they do not agree: source-only.
-        validators: which.
+        trust: validator -> weight; of those with none nothing is asked.
         resamples: draws of source and target examples.
         level: standard errors that a difference must exceed to be beyond noise.
         seed: of the draws.
     """
-    from scipy.stats import rankdata
-
     names = list(models)
-    n, m = len(models[reference].y), len(models[reference].asked)
     rng = np.random.default_rng(seed)
-    draws = [(rng.integers(0, n, n), rng.integers(0, m, m)) for _ in range(resamples)]
+    counts = {
+        side: rng.multinomial(n, np.full(n, 1 / n), resamples) / n
+        for side, n in (("source", len(models[reference].y)), ("target", len(models[reference].asked)))
+    }
+    mean = np.mean([softmax(seen.asked) for seen in models.values()], axis=0).argmax(axis=1)
+    asked = [replace(seen, consensus=mean) for seen in models.values()]
     whole, drawn = {}, {}
-    for v, ask in validators.items():
-        if v in _TERMS:
-            terms_of, side = _TERMS[v]
-            terms = np.stack([terms_of(models[name]) for name in names])
-            whole[v] = terms.mean(axis=1)
-            drawn[v] = np.stack([terms[:, rows[side]].mean(axis=1) for rows in draws])
-        else:
-            whole[v] = np.array([ask(models[name]) for name in names])
-            drawn[v] = np.array([[ask(models[name].drawn(*rows)) for name in names] for rows in draws])
+    for v in trust:
+        ask = VALIDATORS[v]
+        columns = [ask.columns(seen) for seen in asked]
+        whole[v] = np.array([ask.of_means(part.mean(axis=0)) for part in columns])
+        drawn[v] = np.stack([ask.of_means(counts[ask.side] @ part) for part in columns], axis=1)
     at = names.index(reference)
-    lead: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in names}
-    for v in validators:
-        errors = (drawn[v] - drawn[v][:, [at]]).std(axis=0, ddof=1)
-        for i, name in enumerate(names):
-            lead[name][v] = (float(whole[v][i] - whole[v][at]), float(errors[i]))
-    ranks = np.mean([rankdata(-whole[v]) for v in validators], axis=0)
+    errors = {v: (drawn[v] - drawn[v][:, [at]]).std(axis=0, ddof=1) for v in trust}
+    leads = {v: list(zip((whole[v] - whole[v][at]).tolist(), errors[v].tolist(), strict=True)) for v in trust}
     firsts = np.zeros(len(names))
     for k in range(resamples):
-        firsts[int(np.mean([rankdata(-drawn[v][k]) for v in validators], axis=0).argmin())] += 1 / resamples
-    # Among equals the reference, which is surely safe.
-    order = sorted(range(len(names)), key=lambda i: (ranks[i], names[i] != reference))
-    chosen_name = names[order[0]]
-    said = {v: (lead[chosen_name][v][0], level * lead[chosen_name][v][1]) for v in validators}
-    return Agreement(
-        {name: {v: float(whole[v][i]) for v in validators} for i, name in enumerate(names)},
-        lead,
-        {name: float(ranks[i]) for i, name in enumerate(names)},
-        {name: float(firsts[i]) for i, name in enumerate(names)},
-        chosen_name,
-        tuple(v for v, (gap, noise) in said.items() if gap > noise and gap > 0),
-        tuple(v for v, (gap, noise) in said.items() if -gap > noise and gap < 0),
+        firsts[int(mean_ranks({v: drawn[v][k] for v in trust}, trust).argmin())] += 1 / resamples
+    return weighed(
+        {name: {v: float(whole[v][i]) for v in trust} for i, name in enumerate(names)},
+        {name: {v: leads[v][i] for v in trust} for i, name in enumerate(names)},
+        reference,
+        trust,
+        first={name: float(firsts[i]) for i, name in enumerate(names)},
+        level=level,
     )
+
+
+def weighed(
+    values: Mapping[str, Mapping[str, float]],
+    lead: Mapping[str, Mapping[str, tuple[float, float]]],
+    reference: str,
+    trust: Mapping[str, float],
+    *,
+    first: Mapping[str, float],
+    level: float = 1.96,
+) -> Agreement:
+    """What was said, weighed by trust; see :class:`Agreement` for the arguments."""
+    names = list(values)
+    total = sum(trust.values())
+    share = {v: weight / total for v, weight in trust.items() if weight > 0}
+    ranks = mean_ranks({v: np.array([values[name][v] for name in names]) for v in share}, share)
+    # Among equals the reference, which is surely safe.
+    chosen = names[min(range(len(names)), key=lambda i: (ranks[i], names[i] != reference))]
+    said = {v: (lead[chosen][v][0], level * lead[chosen][v][1]) for v in share}
+    beyond = tuple(v for v, (gap, noise) in said.items() if gap > noise and gap > 0)
+    against = tuple(v for v, (gap, noise) in said.items() if -gap > noise and gap < 0)
+    return Agreement(
+        share,
+        {name: dict(values[name]) for name in names},
+        {name: dict(lead[name]) for name in names},
+        {name: float(rank) for name, rank in zip(names, ranks, strict=True)},
+        dict(first),
+        chosen,
+        beyond,
+        against,
+        float(sum(share[v] for v in beyond) - sum(share[v] for v in against)),
+    )
+
+
+def mean_ranks(values: Mapping[str, Floats], trust: Mapping[str, float]) -> Floats:
+    """(R,): by trust the mean over validators of the rank of each of R models; 1 is best, equals share a rank."""
+    from scipy.stats import rankdata
+
+    ranks: Floats = sum(weight * rankdata(-values[v]) for v, weight in trust.items()) / sum(trust.values())
+    return ranks
 
 
 def guarded(found: Agreement, reference: str) -> tuple[str, str]:

@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from headstart import files, profile
 from headstart import source as sources
 from headstart import strategy as strategies
-from headstart.domains.align import directions
-from headstart.domains.validate import Agreement, Seen, agreement, guarded
-from headstart.domains.weights import discriminator
+from headstart.domains.validate import Agreement, Seen, agreement, common_ground, guarded
 from headstart.errors import OptionError, Problem, RunError, TargetError, unknown
 from headstart.judge.evidence import Evidence
 from headstart.search.assemble import finalists
@@ -41,8 +38,6 @@ from headstart.trial import Result
 
 ADAPTATION = "adaptation.json"
 EPISODE = "target"
-WIDTH = 128
-"""Validators look at so many principal components of both domains at most."""
 RESERVE = 0.3
 """Share of the budget kept for validators, finalists and saving."""
 
@@ -250,15 +245,15 @@ class _Adapter(Runner):
         _, held = episode.view.fold_index(0)
         X, Z = (bench.features(body, part, card.short) for part in (episode.view.examples.inputs, episode.seal.inputs))
         with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
-            weights = discriminator(X, Z, seed=self.options.seed)[held]
-            Xs, Xt = _narrow(X[held], Z)
-            weights = weights / max(float(weights.mean()), 1e-12)
+            ground = common_ground(X, Z, held, seed=self.options.seed)
             seen = {}
             for name, (_, one, two) in routes.items():
                 assert one.log_probabilities is not None
                 assert one.labels is not None
                 assert two.log_probabilities is not None
-                seen[name] = Seen(one.log_probabilities, one.labels, weights, two.log_probabilities, Xs, Xt)
+                seen[name] = Seen(
+                    one.log_probabilities, one.labels, ground.weights, two.log_probabilities, ground.Xs, ground.Xt
+                )
             said = agreement(seen, SourceOnly.name, seed=self.options.seed)
         shipped, reason = guarded(said, SourceOnly.name)
         choice = Choice(
@@ -316,10 +311,3 @@ def _called(setting: Setting) -> str:
     usual = strategies.parameters(type(setting.strategy).grid(setting.card)[0])
     rest = ", ".join(f"{key} {value}" for key, value in mine.items() if value != usual[key])
     return f"{setting.strategy.name} ({rest})" if rest else setting.strategy.name
-
-
-def _narrow(X: NDArray[np.float32], Z: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both on the principal components of both."""
-    both = np.concatenate([X, Z]).astype(np.float64)
-    onto = directions(both[:: max(1, len(both) // 2000)], WIDTH)
-    return (X @ onto).astype(np.float32), (Z @ onto).astype(np.float32)
