@@ -49,7 +49,6 @@ class Unit:
     asked: NDArray[np.float32]
     left_out: NDArray[np.float32]
     cpu: NDArray[np.float64]
-    moved: NDArray[np.float32]
 
 
 def routes() -> Iterator[tuple[str, Shallow]]:
@@ -69,14 +68,14 @@ def unit(task: Task) -> Unit:
     if path.is_file():
         with np.load(path) as found:
             return Unit(
-                tuple(json.loads(str(found["names"]))), *(found[k] for k in ("held", "asked", "left_out", "cpu", "moved"))
+                tuple(json.loads(str(found["names"]))), *(found[k] for k in ("held", "asked", "left_out", "cpu"))
             )
     made = _fitted(task)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, building = tempfile.mkstemp(suffix=".npz", dir=path.parent)
     with os.fdopen(handle, "wb") as stream:
         np.savez_compressed(
-            stream, names=json.dumps(made.names), held=made.held, asked=made.asked, left_out=made.left_out, cpu=made.cpu, moved=made.moved
+            stream, names=json.dumps(made.names), held=made.held, asked=made.asked, left_out=made.left_out, cpu=made.cpu
         )
     os.replace(building, path)
     return made
@@ -85,21 +84,18 @@ def unit(task: Task) -> Unit:
 def _fitted(task: Task) -> Unit:
     held = folds(task.ys, FOLDS, seed=0)[0]
     kept = np.setdiff1d(np.arange(len(task.ys)), held)
-    names, asked, left_out, cpu, moved = [], [], [], [], []
-    ms, ss = ridge.standardise(task.Xs[kept])
-    mt, st = ridge.standardise(task.Xt)
+    names, asked, left_out, cpu = [], [], [], []
     with threadpool_limits(1, user_api="blas"):
         for name, strategy in routes():
             began = time.process_time()
-            head = strategy.head(task.Xs, task.ys, task.Xt, task.classes, 0)
+            whole = strategy.sides(task.Xs, task.ys, task.Xt, task.classes, 0)
             between = time.process_time()
-            partly = strategy.head(task.Xs[kept], task.ys[kept], task.Xt, task.classes, 0)
+            part = strategy.sides(task.Xs[kept], task.ys[kept], task.Xt, task.classes, 0)
             cpu.append((between - began, time.process_time() - between))
             names.append(name)
-            asked.append(_log_probabilities(head, task.Xt))
-            left_out.append(_log_probabilities(partly, task.Xs[held]))
-            moved.append(_log_probabilities(partly, ((task.Xs[held] - ms) / ss * st + mt).astype(np.float32)))
-    return Unit(tuple(names), held, np.stack(asked), np.stack(left_out), np.array(cpu), np.stack(moved))
+            asked.append(_log_probabilities(whole.target, task.Xt))
+            left_out.append(_log_probabilities(part.source, task.Xs[held]))
+    return Unit(tuple(names), held, np.stack(asked), np.stack(left_out), np.array(cpu))
 
 
 def _log_probabilities(head: LinearHead, X: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ from headstart.domains.validate import (
     Seen,
     agreement,
     circular,
+    common_ground,
+    consensus,
     deep_embedded,
     entropy,
     guarded,
@@ -74,6 +76,39 @@ def test_circular_falls_where_pseudo_labels_are_wrong() -> None:
     assert circular(planted(1.0, 0.9)) > 0.95
     assert circular(planted(0.5, 0.9)) < circular(planted(1.0, 0.9))
     assert circular(replace(planted(1.0, 0.9), asked=said(np.zeros(200, np.int64), 2, 0.9))) == pytest.approx(0.5)
+
+
+def test_consensus_is_the_share_of_what_the_mean_of_all_models_says() -> None:
+    seen = planted(1.0, 0.9, n=4)
+    assert consensus(seen) == 1.0
+    assert consensus(replace(seen, consensus=np.array([0, 1, 1, 1]))) == pytest.approx(0.75)
+    # Two of three models are right: what they say together is the consensus, and the third is told from them.
+    third = replace(seen, asked=said(np.array([1, 0, 0, 1]), 2, 0.9))
+    found = agreement({"source-only": seen, "same": seen, "third": third}, "source-only", resamples=10)
+    assert [found.values[name]["consensus"] for name in ("source-only", "same", "third")] == [1.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("name", list(VALIDATORS))
+def test_the_noise_of_a_validator_is_that_of_drawing_examples_anew(name: str) -> None:
+    seen = replace(planted(0.8, 0.8, 1), weights=np.random.default_rng(2).exponential(size=200))
+    seen = replace(seen, consensus=planted(0.9, 0.8, 3).asked.argmax(axis=1))
+    ask = VALIDATORS[name]
+    columns = ask.columns(seen)
+    rows = np.random.default_rng(0).integers(0, 200, 200)
+    counts = np.bincount(rows, minlength=200) / 200
+    # The product with counts is the mean over the drawn examples.
+    assert float(ask.of_means(counts @ columns)) == pytest.approx(float(ask.of_means(columns[rows].mean(axis=0))))
+
+
+def test_the_common_ground_weighs_sources_that_are_like_the_target() -> None:
+    rng = np.random.default_rng(0)
+    X, Z = rng.normal(size=(200, 3)), rng.normal(size=(150, 3)) + (1.5, 0, 0)
+    held = np.arange(0, 200, 2)
+    ground = common_ground(X.astype(np.float32), Z.astype(np.float32), held)
+    assert ground.weights.mean() == pytest.approx(1.0)
+    assert np.corrcoef(ground.weights, X[held, 0])[0, 1] > 0.7
+    # Rotated, not squeezed: distances stay.
+    assert np.linalg.norm(ground.Xt[0] - ground.Xs[3]) == pytest.approx(np.linalg.norm(Z[0] - X[held][3]), rel=1e-4)
 
 
 def test_a_model_that_is_plainly_better_is_shipped() -> None:

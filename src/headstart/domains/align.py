@@ -26,7 +26,7 @@ class Maps:
     target: Floats
 
 
-def coral(Xs: Floats, Xt: Floats, *, ridge: float = 1.0) -> Maps:
+def coral(Xs: Floats, Xt: Floats, *, ridge: float = 100.0) -> Maps:
     """CORAL (Sun, Feng & Saenko 2016): whiten the source, then give it the target's covariance.
 
     source @ (Cs + ridge I)^(-1/2) (Ct + ridge I)^(1/2); the target stays as it is.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headstart.domains.align import directions
 from headstart.domains.labels import softmax
 from headstart.domains.weights import discriminator
+from headstart.predictor.calibration import fit_temperature
 from headstart.score.ridge import solve
 
 Floats = NDArray[np.float64]
@@ -34,7 +35,7 @@ class Seen:
     """What validators may look at.
 
     Args:
-        held: (N, C) log-probabilities of source examples that the model was not trained on.
+        held: (N, C) log-probabilities of source examples that the model was not trained on, by its map for the source.
         y: (N,) their labels.
         weights: (N,) density ratio of those, target over source, of mean 1.
         asked: (M, C) log-probabilities of the target's examples.
@@ -262,7 +263,7 @@ def agreement(
         for side, n in (("source", len(models[reference].y)), ("target", len(models[reference].asked)))
     }
     mean = np.mean([softmax(seen.asked) for seen in models.values()], axis=0).argmax(axis=1)
-    asked = [replace(seen, consensus=mean) for seen in models.values()]
+    asked = [replace(calibrated(seen), consensus=mean) for seen in models.values()]
     whole, drawn = {}, {}
     for v in trust:
         ask = VALIDATORS[v]
@@ -283,6 +284,16 @@ def agreement(
         first={name: float(firsts[i]) for i, name in enumerate(names)},
         level=level,
     )
+
+
+def calibrated(seen: Seen) -> Seen:
+    """The same with target predictions as sure as the model may be by what it says of the held-out source examples.
+
+    Temperature scaling (Guo et al. 2017). A model that learned from its own predictions is surer than the others of
+    whatever it says; told so, validators that prefer the sure would prefer it always.
+    """
+    logits = seen.asked / fit_temperature(seen.held, seen.y)
+    return replace(seen, asked=logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
 
 
 def weighed(

@@ -24,6 +24,20 @@ Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Sides:
+    """One classifier, as seen from either domain.
+
+    Args:
+        target: on raw features of the target domain: what is shipped.
+        source: on raw features of the source domain, which may have another map: what held-out source examples are
+            predicted by.
+    """
+
+    target: LinearHead
+    source: LinearHead
+
+
 class Shallow(ABC):
     """Domain adaptation on frozen features: a pure function of both domains' features, and a head on raw ones.
 
@@ -36,8 +50,8 @@ class Shallow(ABC):
     needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"), unlabelled=True)
 
     @abstractmethod
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
-        """The classifier of raw target features.
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+        """The classifier of raw features of either domain.
 
         Args:
             Xs: (N, D) of the source domain.
@@ -46,6 +60,10 @@ class Shallow(ABC):
             classes: C.
             seed: of everything random.
         """
+
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """The classifier of raw target features alone; see :meth:`sides`."""
+        return self.sides(Xs, ys, Xt, classes, seed).target
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Some decompositions of the width of the features."""
@@ -67,20 +85,36 @@ class Shallow(ABC):
         Xs = bench.features(body, view.examples.inputs, source.card.short)
         Xt = bench.features(body, view.unlabelled, source.card.short) if view.unlabelled is not None else Xs[:0]
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
-            head = self.head(Xs, view.examples.labels, Xt, len(view.classes), seed)
-        return Predictor(view.classes, body, head)
+            sides = self.sides(Xs, view.examples.labels, Xt, len(view.classes), seed)
+        return Predictor(view.classes, body, sides.target, elsewhere=sides.source)
 
 
-def each_standardised(Xs: Features, Xt: Features) -> tuple[Floats, Floats, Features, Features]:
-    """Both domains, each standardised by its own moments; then the target's mean and scale."""
-    mean, scale = standardise(Xs)
-    of_target, by_target = standardise(Xt)
-    return (
-        ((Xs - mean) / scale).astype(np.float64),
-        ((Xt - of_target) / by_target).astype(np.float64),
-        of_target,
-        by_target,
-    )
+@dataclass(frozen=True)
+class Standardised:
+    """Both domains, each standardised by its own moments.
+
+    Args:
+        S: (N, D) of the source.
+        T: (M, D) of the target.
+        of_source: its mean and scale, (D,) each.
+        of_target: likewise.
+    """
+
+    S: Floats
+    T: Floats
+    of_source: tuple[Features, Features]
+    of_target: tuple[Features, Features]
+
+    def sides(self, found: LinearHead, *, source: Floats | None = None, target: Floats | None = None) -> Sides:
+        """A classifier of standardised features, after a map of either domain where there is one, (D, d)."""
+        return Sides(on_raw(found, *self.of_target, target), on_raw(found, *self.of_source, source))
+
+
+def each_standardised(Xs: Features, Xt: Features) -> Standardised:
+    """Both domains, each standardised by its own moments."""
+    of_source, of_target = standardise(Xs), standardise(Xt)
+    S, T = (((X - mean) / scale).astype(np.float64) for X, (mean, scale) in ((Xs, of_source), (Xt, of_target)))
+    return Standardised(S, T, of_source, of_target)
 
 
 def on_raw(head: LinearHead, mean: Features, scale: Features, onto: Floats | None = None) -> LinearHead:
