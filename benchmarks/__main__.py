@@ -37,6 +37,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "judge_simulation": 10,
     "score": 1,
     "family": 20,
+    "adapt": 60,
 }
 RESULTS = Path(__file__).parent / "results"
 

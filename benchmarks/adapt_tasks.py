@@ -1,7 +1,7 @@
 """What `benchmarks.adapt` is measured on: families of pairs of domains, as features, each with the truth of the target.
 
 - `simulated`: the four shifts of skada-bench (Lalou et al. 2024) in the plane, five seeds of each, 800 examples a domain
-  (2,400 of the subspace shift). Linear heads are fitted on 100 Gaussian bumps around points of both domains.
+  (1,200 of the subspace shift). Linear heads are fitted on 100 Gaussian bumps around points of both domains.
 - `office`: Office-Caltech 10, SURF bags of words in histograms of sum 1; all examples of both domains, the protocol of
   Long et al. (2013), not draws of 20 per class.
 - `digits`: 1,800 of USPS and 2,000 of MNIST, 16 x 16 grey values.

@@ -6,7 +6,7 @@ of one number per example, or nearly so, so that its noise is found by drawing e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from headstart.domains.align import directions
 from headstart.domains.labels import softmax
-from headstart.domains.weights import discriminator
+from headstart.domains.two_sample import classifier_test
+from headstart.domains.weights import odds
 from headstart.predictor.calibration import fit_temperature
 from headstart.score.ridge import solve
 
@@ -55,11 +56,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all models are looked at on: the last fields of :class:`Seen` that do not depend on the model."""
+    """What all models are looked at on.
+
+    Args:
+        weights: as in :class:`Seen`.
+        Xs: as there.
+        Xt: as there.
+        apart: how well a classifier tells the domains apart, as the area under its ROC curve; 0.5: it cannot.
+    """
 
     weights: Floats
     Xs: Features
     Xt: Features
+    apart: float
 
 
 def common_ground(X: Features, Z: Features, held: Labels, *, seed: int = 0) -> Ground:
@@ -71,11 +80,12 @@ def common_ground(X: Features, Z: Features, held: Labels, *, seed: int = 0) -> G
         held: (H,) rows of the source that the models were not trained on.
         seed: of the folds behind the density ratio.
     """
-    weights = discriminator(X, Z, seed=seed)[held]
+    told = classifier_test(X, Z, permutations=0, seed=seed)
+    weights = odds(told)[held]
     both = np.concatenate([X[held], Z]).astype(np.float64)
     onto = directions(both[:: max(1, len(both) // 2000)], WIDTH)
     narrow = [(part @ onto).astype(np.float32) for part in (X[held], Z)]
-    return Ground(weights / max(float(weights.mean()), 1e-12), *narrow)
+    return Ground(weights / max(float(weights.mean()), 1e-12), narrow[0], narrow[1], told.auc)
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,31 @@ VALIDATORS: dict[str, Validator] = {
 }
 """Every validator by name."""
 
-TRUST: dict[str, float] = dict.fromkeys(VALIDATORS, 1.0)
+RELIABILITY: dict[str, dict[str, float]] = {
+}
+"""Family of pairs of domains -> validator -> mean rank correlation between what it says of routes and the truth.
+
+As `benchmarks/adapt.py` measured it with the target's labels; it is what later choices trust validators by.
+"""
+
+
+def trusted(families: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Validator -> trust: its mean reliability over families, or nil where that is below nil.
+
+    Args:
+        families: of each its validators' rank correlations with the truth. Whoever judges a choice leaves out the
+            family that the choice is about.
+    """
+    found = list(families)
+    return {v: max(0.0, float(np.mean([family[v] for family in found]))) for v in found[0]} if found else {}
+
+
+TRUST = trusted(RELIABILITY.values()) or dict.fromkeys(VALIDATORS, 1.0)
+"""How far each validator is trusted where nothing else is said."""
+APART = 0.85
+"""A classifier that tells the domains apart less well, by the area under its ROC curve, finds nothing to align."""
+SUPPORT = 0.5
+"""Least support for which an adapted model is shipped."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +249,7 @@ class Agreement:
     """What the validators say of several models together.
 
     Args:
-        trust: validator -> its weight, of sum 1: how well it ranked models elsewhere.
+        trust: validator -> its weight: how well it ranked models elsewhere, see :data:`RELIABILITY`.
         values: model -> validator -> value.
         lead: model -> validator -> (difference to the reference model, its standard error by paired bootstrap).
         rank: model -> mean over validators of its rank among the models, by trust; 1 is best.
@@ -223,7 +257,8 @@ class Agreement:
         chosen: the model with the best mean rank.
         beyond: validators that prefer `chosen` to the reference beyond their noise.
         against: validators that prefer the reference to `chosen` beyond their noise.
-        support: trust of those in `beyond` less that of those in `against`.
+        support: trust of those in `beyond` less that of those in `against`, as a share of all trust.
+        apart: how well a classifier tells the domains apart; see :class:`Ground`.
     """
 
     trust: dict[str, float]
@@ -235,12 +270,14 @@ class Agreement:
     beyond: tuple[str, ...]
     against: tuple[str, ...]
     support: float
+    apart: float
 
 
 def agreement(
     models: Mapping[str, Seen],
     reference: str,
     *,
+    apart: float = 1.0,
     trust: Mapping[str, float] = TRUST,
     resamples: int = RESAMPLES,
     level: float = 1.96,
@@ -251,7 +288,8 @@ def agreement(
     Args:
         models: what validators may see of each; all on the same examples.
         reference: the model that is kept where they do not agree: source-only.
-        trust: validator -> weight; of those with none nothing is asked.
+        apart: how well a classifier tells the domains apart.
+        trust: validator -> weight.
         resamples: draws of source and target examples.
         level: standard errors that a difference must exceed to be beyond noise.
         seed: of the draws.
@@ -282,6 +320,7 @@ def agreement(
         reference,
         trust,
         first={name: float(firsts[i]) for i, name in enumerate(names)},
+        apart=apart,
         level=level,
     )
 
@@ -303,20 +342,20 @@ def weighed(
     trust: Mapping[str, float],
     *,
     first: Mapping[str, float],
+    apart: float = 1.0,
     level: float = 1.96,
 ) -> Agreement:
     """What was said, weighed by trust; see :class:`Agreement` for the arguments."""
     names = list(values)
     total = sum(trust.values())
-    share = {v: weight / total for v, weight in trust.items() if weight > 0}
-    ranks = mean_ranks({v: np.array([values[name][v] for name in names]) for v in share}, share)
+    ranks = mean_ranks({v: np.array([values[name][v] for name in names]) for v in trust}, trust)
     # Among equals the reference, which is surely safe.
     chosen = names[min(range(len(names)), key=lambda i: (ranks[i], names[i] != reference))]
-    said = {v: (lead[chosen][v][0], level * lead[chosen][v][1]) for v in share}
+    said = {v: (lead[chosen][v][0], level * lead[chosen][v][1]) for v in trust if trust[v] > 0}
     beyond = tuple(v for v, (gap, noise) in said.items() if gap > noise and gap > 0)
     against = tuple(v for v, (gap, noise) in said.items() if -gap > noise and gap < 0)
     return Agreement(
-        share,
+        dict(trust),
         {name: dict(values[name]) for name in names},
         {name: dict(lead[name]) for name in names},
         {name: float(rank) for name, rank in zip(names, ranks, strict=True)},
@@ -324,7 +363,8 @@ def weighed(
         chosen,
         beyond,
         against,
-        float(sum(share[v] for v in beyond) - sum(share[v] for v in against)),
+        (sum(trust[v] for v in beyond) - sum(trust[v] for v in against)) / total,
+        apart,
     )
 
 
@@ -336,23 +376,27 @@ def mean_ranks(values: Mapping[str, Floats], trust: Mapping[str, float]) -> Floa
     return ranks
 
 
-def guarded(found: Agreement, reference: str) -> tuple[str, str]:
-    """Which model is shipped, and why, in a sentence: the chosen one only where validators agree beyond their noise.
+def guarded(found: Agreement, reference: str, *, least: float = SUPPORT, apart: float = APART) -> tuple[str, str]:
+    """Which model is shipped, and why, in a sentence: the chosen one only where that is safe, else the reference.
 
-    At least half of them must prefer it beyond their noise, and none the reference.
+    Args:
+        found: what the validators say.
+        reference: the model that is shipped where they do not agree: source-only.
+        least: support that the chosen model must have.
+        apart: how well a classifier must tell the domains apart. Where they overlap, what the source's model says of
+            the target was learned from examples like it: there is little to win, and a map can only mislead.
     """
-    total = len(next(iter(found.values.values())))
     if found.chosen == reference:
-        return reference, f"{reference} has the best mean rank over {total} validators."
-    if found.against:
-        against = ", ".join(found.against)
-        return reference, f"{found.chosen} has the best mean rank, but {against} prefers {reference} beyond its noise."
-    if 2 * len(found.beyond) < total:
+        return reference, f"{reference} has the best mean rank over {len(found.trust)} validators."
+    if found.apart < apart:
         return reference, (
-            f"{found.chosen} has the best mean rank, but only {len(found.beyond)} of {total} validators prefer it "
-            f"to {reference} beyond their noise."
+            f"the domains overlap: a classifier tells them apart with an area of {found.apart:.2f} under its ROC curve, "
+            f"and below {apart:.2f} adaptation has little to win."
         )
-    return found.chosen, (
-        f"{len(found.beyond)} of {total} validators prefer {found.chosen} to {reference} beyond their noise, and none "
-        "the reverse."
-    )
+    who = f"{', '.join(found.beyond) or 'no validator'} {'prefers' if len(found.beyond) < 2 else 'prefer'} {found.chosen}"
+    if found.against:
+        who += f", and {', '.join(found.against)} {reference},"
+    share = f"{100 * found.support:.0f} % of all trust, where {100 * least:.0f} % are asked for"
+    if found.support < least:
+        return reference, f"{who} beyond noise: {share}."
+    return found.chosen, f"{who} beyond noise: {share}."

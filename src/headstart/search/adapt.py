@@ -254,7 +254,7 @@ class _Adapter(Runner):
                 seen[name] = Seen(
                     one.log_probabilities, one.labels, ground.weights, two.log_probabilities, ground.Xs, ground.Xt
                 )
-            said = agreement(seen, SourceOnly.name, seed=self.options.seed)
+            said = agreement(seen, SourceOnly.name, apart=ground.apart, seed=self.options.seed)
         shipped, reason = guarded(said, SourceOnly.name)
         choice = Choice(
             self.domains[0].name,
