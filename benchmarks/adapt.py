@@ -1,18 +1,23 @@
-"""Domain adaptation chosen without target labels, on five families of pairs of domains, beside skada on the same features.
+"""Domain adaptation chosen without target labels, on five families of pairs of domains, beside skada.
 
     python -m benchmarks adapt --set families=2 --set peer=0 --results FOLDER     # the first two, without skada
 
 For every pair each way of adaptation is fitted on all of both domains, and the validators and the guard of `headstart
 adapt` choose; then, and only for this table, the target's labels tell what each was worth. How far each validator is
-trusted, and how much support the guard asks for, is what the *other* families say, never the family itself. Fitted routes
-are kept in the user's cache until their code changes, so that a cut run goes on where it was. There is no time budget.
+trusted, and how much support the guard asks for, is what the *other* families say, never the family itself. Fitted
+routes are kept in the user's cache until their code changes, so that a cut run goes on where it was. There is no time
+budget.
 
-skada (0.6) runs in an environment of its own, every method with its default hyper-parameters, and is picked by each of its
-own label-free scorers. Its slowest methods are left out (KLIEP, which takes minutes, DASVM, TJM and TSL).
+skada (0.6) runs on the same features in an environment of its own, every method with its default hyper-parameters, and
+is picked by each of its own label-free scorers. KLIEP, DASVM, TJM and TSL are left out: each takes minutes a pair. Both
+sides have one thread, and times are CPU seconds, which a busy machine hardly changes.
+
+    python -m benchmarks.adapt     # from the kept result: RELIABILITY, as headstart.domains.validate holds it
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -58,7 +63,9 @@ def main(families: int = len(FAMILIES), peer: int = 1) -> Iterator[dict[str, Any
         peer: 0 leaves skada out.
     """
     chosen = list(FAMILIES)[:families]
-    if absent := [FAMILIES[name][1] for name in chosen if FAMILIES[name][1] and not (DATA / FAMILIES[name][1]).is_dir()]:
+    if absent := [
+        FAMILIES[name][1] for name in chosen if FAMILIES[name][1] and not (DATA / FAMILIES[name][1]).is_dir()
+    ]:
         yield {"skipped": f"no {', '.join(absent)}"}
         return
     why = environment.lacking(requirements=environment.DOMAINS) if peer else "not asked for"
@@ -100,7 +107,7 @@ def measured(task: Task) -> dict[str, Any]:
 
 
 def beside(task: Task) -> dict[str, Any]:
-    """skada on the same features and, in the plane, on the points themselves with a kernel machine."""
+    """The methods of skada on the same features and, in the plane, on the points themselves with a kernel machine."""
     python = environment.python(environment.DOMAINS)
     assert python is not None
     found: dict[str, Any] = {}
@@ -186,15 +193,11 @@ def summary(records: dict[str, list[dict[str, Any]]], why: str) -> dict[str, Any
     for family, tasks in records.items():
         others = [each for name, each in records.items() if name != family]
         families[family] = _family(tasks, picked(tasks, others)) | {"least_support": least_support(others)}
-    found: dict[str, Any] = {"families": families}
-    if why:
-        found["without_skada"] = why
-    found["targets"] = _targets(families)
-    return found
+    return {"families": families, **({"without_skada": why} if why else {}), "targets": _targets(families)}
 
 
 def _family(tasks: list[dict[str, Any]], picks: list[tuple[str, str]]) -> dict[str, Any]:
-    oracle = [max(t["right"], key=lambda name: t["right"][name].mean()) for t in tasks]  # noqa: B023
+    oracle = [max(t["right"], key=lambda name: t["right"][name].mean()) for t in tasks]
     sides = {"first": [p[0] for p in picks], "pick": [p[1] for p in picks], "oracle": oracle}
     ways = {name: [name] * len(tasks) for name in tasks[0]["right"]} | sides
     table = {}
@@ -214,8 +217,8 @@ def _family(tasks: list[dict[str, Any]], picks: list[tuple[str, str]]) -> dict[s
             {
                 "name": t["name"],
                 "examples": t["examples"],
-                **{way: round(float(t["right"][names[i]].mean()), 4) for way, names in (ways | {}).items() if way in sides},
-                "source-only": round(float(t["right"][SOURCE_ONLY].mean()), 4),
+                "accuracy": {way: round(float(t["right"][ways[way][i]].mean()), 4) for way in (SOURCE_ONLY, *sides)},
+                "ranked_first": picks[i][0],
                 "shipped": picks[i][1],
             }
             for i, t in enumerate(tasks)
@@ -232,7 +235,7 @@ def _family(tasks: list[dict[str, Any]], picks: list[tuple[str, str]]) -> dict[s
 
 
 def _skada(tasks: list[dict[str, Any]], how: str, picks: list[tuple[str, str]]) -> dict[str, Any]:
-    """skada's methods and the picks of its scorers, and by how much our pick is above the best of those."""
+    """The methods of skada and the picks of its scorers, and by how much our pick is above the best of those."""
     methods = [t["skada"][how]["methods"] for t in tasks]
     names = [name for name in methods[0] if all("accuracy" in each[name] for each in methods)]
     scorers = {
@@ -241,19 +244,9 @@ def _skada(tasks: list[dict[str, Any]], how: str, picks: list[tuple[str, str]]) 
         for scorer in methods[0][name]["scores"]
         if all(each[SOURCE_ONLY]["scores"][scorer] is not None for each in methods)
     }
-    by_scorer = {
-        scorer: [
-            each[max((n for n in names if each[n]["scores"][scorer] is not None), key=lambda n: each[n]["scores"][scorer])][  # noqa: B023
-                "accuracy"
-            ]
-            for each in methods
-        ]
-        for scorer in sorted(scorers)
-    }
+    by_scorer = {scorer: [_picked_by(scorer, names, each) for each in methods] for scorer in sorted(scorers)}
     best = max(by_scorer, key=lambda scorer: mean(by_scorer[scorer]))
-    ahead = np.array(
-        [float(t["right"][picks[i][1]].mean()) - by_scorer[best][i] for i, t in enumerate(tasks)]
-    )
+    ahead = np.array([float(t["right"][picks[i][1]].mean()) - by_scorer[best][i] for i, t in enumerate(tasks)])
     seconds = ("fit_cpu_seconds", "score_cpu_seconds")
     return {
         "versions": tasks[0]["skada"][how]["versions"],
@@ -270,6 +263,12 @@ def _skada(tasks: list[dict[str, Any]], how: str, picks: list[tuple[str, str]]) 
         "ahead": [round(float(ahead.mean()), 4), round(float(ahead.std(ddof=1) / np.sqrt(len(ahead))), 4)],
         "whole_cpu_seconds": round(sum(each[n][s] for each in methods for n in names for s in seconds), 1),
     }
+
+
+def _picked_by(scorer: str, names: list[str], methods: dict[str, Any]) -> float:
+    """The accuracy of the method that a scorer of skada puts first on one pair."""
+    able = [name for name in names if methods[name]["scores"][scorer] is not None]
+    return float(methods[max(able, key=lambda name: methods[name]["scores"][scorer])]["accuracy"])
 
 
 def _targets(families: dict[str, Any]) -> list[dict[str, object]]:
@@ -352,4 +351,16 @@ def _words(record: dict[str, Any]) -> str:
     scores = {name: 100 * float(right.mean()) for name, right in record["right"].items()}
     best = max(scores, key=lambda name: scores[name])
     first = record["said"].chosen
-    return f"source-only {scores[SOURCE_ONLY]:.1f}, ranked first {first} {scores[first]:.1f}, best {best} {scores[best]:.1f}"
+    told = ", ".join(f"{what} {name} {scores[name]:.1f}" for what, name in (("ranked first", first), ("best", best)))
+    return f"source-only {scores[SOURCE_ONLY]:.1f}, {told}"
+
+
+def _command() -> None:
+    """Print what the last kept result says of every validator, as `headstart.domains.validate` holds it."""
+    path = Path(__file__).parent / "results" / "adapt.json"
+    families = json.loads(path.read_text(encoding="utf-8"))["measured"]["families"]
+    print(json.dumps({name: family["reliability"] for name, family in families.items()}, indent=4))
+
+
+if __name__ == "__main__":
+    _command()

@@ -1,12 +1,12 @@
-"""What `benchmarks.adapt` is measured on: families of pairs of domains, as features, each with the truth of the target.
+"""What `benchmarks.adapt` is measured on: families of pairs of domains, as features, with the truth of the target.
 
-- `simulated`: the four shifts of skada-bench (Lalou et al. 2024) in the plane, five seeds of each, 800 examples a domain
+- `simulated`: the four shifts of skada-bench (Lalou et al. 2024) in the plane, five seeds, 800 examples a domain
   (1,200 of the subspace shift). Linear heads are fitted on 100 Gaussian bumps around points of both domains.
 - `office`: Office-Caltech 10, SURF bags of words in histograms of sum 1; all examples of both domains, the protocol of
   Long et al. (2013), not draws of 20 per class.
 - `digits`: 1,800 of USPS and 2,000 of MNIST, 16 x 16 grey values.
-- `pacs`: every domain to every other one, 60 pictures of each class, features of the bundled EfficientNet-Lite0; and three
-  domains pooled to the fourth.
+- `pacs`: every domain to every other one, 60 pictures of each class, features of the bundled EfficientNet-Lite0; and
+  three domains pooled to the fourth.
 - `reviews`: sentiment of 2,000 reviews in four domains, features of the bundled sentence encoder.
 """
 

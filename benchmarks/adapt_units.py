@@ -1,4 +1,4 @@
-"""The units of `benchmarks.adapt`: every way of adaptation fitted on one pair of domains, kept until its code changes."""
+"""The units of `benchmarks.adapt`: every way of adaptation fitted on one pair, kept until its code changes."""
 
 from __future__ import annotations
 

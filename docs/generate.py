@@ -454,7 +454,9 @@ def adapt_part(document: dict[str, Any]) -> list[str]:
     ways = [name for name in next(iter(families.values()))["ways"] if name not in ("first", "pick", "oracle")]
     parts += [f"| way | {' | '.join(families)} |\n|---|{'---|' * len(families)}"]
     for way in ways:
-        cells = [f"{100 * each['ways'][way]['accuracy']:.1f} ({_points(each['ways'][way])})" for each in families.values()]
+        cells = [
+            f"{100 * each['ways'][way]['accuracy']:.1f} ({_points(each['ways'][way])})" for each in families.values()
+        ]
         parts.append(f"| {way} | {' | '.join(cells)} |")
     parts += ["\nMean accuracy in % and, in brackets, gain over source-only in points with its 95 % interval.\n"]
     for name, family in families.items():
@@ -525,7 +527,7 @@ def _targets(targets: list[dict[str, Any]]) -> list[str]:
 
 
 def adaptation_text(text: str) -> str:
-    """The page on choosing without labels with the table of the benchmark between its two marks, once it is measured."""
+    """The page on choosing without labels, with the table of the benchmark between its marks once it is measured."""
     path = RESULTS / "adapt.json"
     if not path.is_file():
         return text

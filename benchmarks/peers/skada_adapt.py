@@ -81,7 +81,7 @@ def examine(Xs: Any, ys: Any, Xt: Any, yt: Any, kernel: bool) -> dict[str, Any]:
             accuracy = float((fitted.predict(Xt.astype(np.float64)) == yt).mean())
             after = time.process_time(), time.perf_counter()
             half = clone(pipeline(name, kernel)).fit(X[train], y[train].copy(), sample_domain=domain[train])
-        except Exception as error:  # noqa: BLE001 - whatever a peer cannot do is a result, too
+        except Exception as error:  # whatever a peer cannot do is a result, too
             found[name] = {"failed": f"{type(error).__name__}: {error}"[:200]}
             continue
         scores = {}
@@ -89,7 +89,7 @@ def examine(Xs: Any, ys: Any, Xt: Any, yt: Any, kernel: bool) -> dict[str, Any]:
             try:
                 score = float(kind()(half, X[test], y[test].copy(), sample_domain=domain[test]))
                 scores[scorer] = score if np.isfinite(score) else None
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 scores[scorer] = None
                 print(f"{name}, {scorer}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
         found[name] = {

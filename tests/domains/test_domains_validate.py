@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headstart.domains.validate import (
+    RELIABILITY,
     VALIDATORS,
     Seen,
     agreement,
+    calibrated,
     circular,
     common_ground,
     consensus,
@@ -20,6 +24,7 @@ from headstart.domains.validate import (
     importance_weighted,
     infomax,
     neighbourhood,
+    trusted,
 )
 
 pytestmark = pytest.mark.fast
@@ -102,7 +107,7 @@ def test_the_noise_of_a_validator_is_that_of_drawing_examples_anew(name: str) ->
 
 def test_the_common_ground_weighs_sources_that_are_like_the_target() -> None:
     rng = np.random.default_rng(0)
-    X, Z = rng.normal(size=(200, 3)), rng.normal(size=(150, 3)) + (1.5, 0, 0)
+    X, Z = rng.normal(size=(200, 3)), rng.normal(size=(150, 3)) + np.array([1.5, 0, 0])
     held = np.arange(0, 200, 2)
     ground = common_ground(X.astype(np.float32), Z.astype(np.float32), held)
     assert ground.weights.mean() == pytest.approx(1.0)
@@ -118,6 +123,47 @@ def test_a_model_that_is_plainly_better_is_shipped() -> None:
     assert guarded(found, "source-only")[0] == "better"
     assert found.first["better"] > 0.9
     assert set(found.values["better"]) == set(VALIDATORS)
+
+
+def test_nothing_is_adapted_where_the_domains_overlap() -> None:
+    models = {"source-only": planted(0.7, 0.9, 1), "better": planted(0.98, 0.97, 2)}
+    shipped, reason = guarded(agreement(models, "source-only", apart=0.7, resamples=60), "source-only")
+    assert shipped == "source-only"
+    assert "0.70" in reason
+
+
+def test_validators_count_by_their_trust() -> None:
+    # The first model is better for entropy, the second for infomax: whom one trusts decides.
+    collapsed = replace(planted(1.0, 0.9), asked=said(np.zeros(200, np.int64), 2, 0.99))
+    models = {"source-only": planted(1.0, 0.9), "collapsed": collapsed}
+    trusting = {
+        v: agreement(models, "source-only", trust={"entropy": 0.1, "infomax": 0.1, v: 0.9}, resamples=20)
+        for v in ("entropy", "infomax")
+    }
+    assert trusting["infomax"].chosen == "source-only"
+    assert trusting["entropy"].chosen == "collapsed"
+    assert trusting["entropy"].support == pytest.approx((0.9 - 0.1) / 1.0)
+    assert trusting["entropy"].rank == pytest.approx({"source-only": 1.9, "collapsed": 1.1})
+
+
+def test_trust_is_mean_reliability_and_never_below_nil() -> None:
+    assert trusted([{"a": 0.4, "b": -0.5}, {"a": 0.2, "b": 0.1}]) == pytest.approx({"a": 0.3, "b": 0.0})
+
+
+def test_a_model_is_no_surer_for_having_learned_from_itself() -> None:
+    # Both say the same of the source; one has blown up what it says of the target, and of the source alike.
+    plain = planted(0.8, 0.8, 1)
+    blown = replace(plain, held=3 * plain.held, asked=3 * plain.asked)
+    assert entropy(blown) > entropy(plain) + 0.1
+    assert entropy(calibrated(blown)) == pytest.approx(entropy(calibrated(plain)), abs=0.01)
+
+
+def test_what_is_trusted_is_what_was_measured() -> None:
+    kept = Path(__file__).parents[2] / "benchmarks" / "results" / "adapt.json"
+    if not kept.is_file():
+        pytest.skip("no result of the benchmark adapt is kept")
+    families = json.loads(kept.read_text(encoding="utf-8"))["measured"]["families"]
+    assert {name: family["reliability"] for name, family in families.items()} == RELIABILITY
 
 
 def test_source_only_is_kept_where_models_differ_by_luck_alone() -> None:

@@ -217,8 +217,7 @@ VALIDATORS: dict[str, Validator] = {
 }
 """Every validator by name."""
 
-RELIABILITY: dict[str, dict[str, float]] = {
-}
+RELIABILITY: dict[str, dict[str, float]] = {}
 """Family of pairs of domains -> validator -> mean rank correlation between what it says of routes and the truth.
 
 As `benchmarks/adapt.py` measured it with the target's labels; it is what later choices trust validators by.
@@ -240,7 +239,7 @@ TRUST = trusted(RELIABILITY.values()) or dict.fromkeys(VALIDATORS, 1.0)
 """How far each validator is trusted where nothing else is said."""
 APART = 0.85
 """A classifier that tells the domains apart less well, by the area under its ROC curve, finds nothing to align."""
-SUPPORT = 0.5
+SUPPORT = 0.3
 """Least support for which an adapted model is shipped."""
 
 
@@ -390,10 +389,11 @@ def guarded(found: Agreement, reference: str, *, least: float = SUPPORT, apart: 
         return reference, f"{reference} has the best mean rank over {len(found.trust)} validators."
     if found.apart < apart:
         return reference, (
-            f"the domains overlap: a classifier tells them apart with an area of {found.apart:.2f} under its ROC curve, "
-            f"and below {apart:.2f} adaptation has little to win."
+            f"the domains overlap: the area under the ROC curve of a classifier of domains is {found.apart:.2f}, and "
+            f"below {apart:.2f} adaptation has little to win."
         )
-    who = f"{', '.join(found.beyond) or 'no validator'} {'prefers' if len(found.beyond) < 2 else 'prefer'} {found.chosen}"
+    who = ", ".join(found.beyond) or "no validator"
+    who += f" {'prefers' if len(found.beyond) < 2 else 'prefer'} {found.chosen}"
     if found.against:
         who += f", and {', '.join(found.against)} {reference},"
     share = f"{100 * found.support:.0f} % of all trust, where {100 * least:.0f} % are asked for"
