@@ -14,7 +14,7 @@ from headstart.domains.validate import (
     VALIDATORS,
     Seen,
     agreement,
-    calibrated,
+    calibration,
     circular,
     common_ground,
     consensus,
@@ -24,6 +24,7 @@ from headstart.domains.validate import (
     importance_weighted,
     infomax,
     neighbourhood,
+    scaled,
     trusted,
 )
 
@@ -146,8 +147,8 @@ def test_validators_count_by_their_trust() -> None:
     assert trusting["entropy"].rank == pytest.approx({"source-only": 1.9, "collapsed": 1.1})
 
 
-def test_trust_is_mean_reliability_and_never_below_nil() -> None:
-    assert trusted([{"a": 0.4, "b": -0.5}, {"a": 0.2, "b": 0.1}]) == pytest.approx({"a": 0.3, "b": 0.0})
+def test_trust_is_the_square_of_mean_reliability_and_nil_where_that_is_negative() -> None:
+    assert trusted([{"a": 0.4, "b": -0.5}, {"a": 0.2, "b": 0.1}]) == pytest.approx({"a": 0.09, "b": 0.0})
 
 
 def test_a_model_is_no_surer_for_having_learned_from_itself() -> None:
@@ -155,7 +156,17 @@ def test_a_model_is_no_surer_for_having_learned_from_itself() -> None:
     plain = planted(0.8, 0.8, 1)
     blown = replace(plain, held=3 * plain.held, asked=3 * plain.asked)
     assert entropy(blown) > entropy(plain) + 0.1
-    assert entropy(calibrated(blown)) == pytest.approx(entropy(calibrated(plain)), abs=0.01)
+    fitted = [entropy(scaled(seen, calibration(seen)[0])) for seen in (plain, blown)]
+    assert fitted[1] == pytest.approx(fitted[0], abs=0.01)
+
+
+def test_how_sure_a_model_may_be_is_noise_too() -> None:
+    seen = planted(0.8, 0.8, 1)
+    scale, shifts = calibration(seen)
+    rows = np.random.default_rng(3).integers(0, 200, 200)
+    again, _ = calibration(replace(seen, held=seen.held[rows], y=seen.y[rows]))
+    assert scale + np.bincount(rows, minlength=200) @ shifts / 200 == pytest.approx(again, abs=0.02)
+    assert abs(again - scale) > 0.04
 
 
 def test_what_is_trusted_is_what_was_measured() -> None:

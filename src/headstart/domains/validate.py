@@ -27,7 +27,9 @@ Labels = NDArray[np.int64]
 RESAMPLES = 200
 WIDTH = 128
 """Validators look at so many principal components of both domains at most."""
-MOST_NEIGHBOURS = 1_000
+STEP = 1.02
+"""By which a scale of logits is changed to see how a validator changes with it."""
+MOST_NEIGHBOURS = 500
 """Target examples whose neighbourhoods are looked at."""
 
 
@@ -96,11 +98,13 @@ class Validator:
         side: whose examples it looks at, the source's held-out ones or the target's.
         columns: what it takes the means of, (n, K) for the n examples of that side.
         of_means: (..., K) means to (...) values; larger is better.
+        sure: whether it depends on how sure the model is, and not only on what it says.
     """
 
     side: Literal["source", "target"]
     columns: Callable[[Seen], Floats]
     of_means: Callable[[Floats], Floats]
+    sure: bool = False
 
     def __call__(self, seen: Seen) -> float:
         """Its value for one model."""
@@ -146,13 +150,14 @@ def _sureness(seen: Seen) -> Floats:
     return np.concatenate([(p * np.log(np.maximum(p, 1e-12))).sum(axis=1, keepdims=True), p], axis=1)
 
 
-entropy = Validator("target", lambda seen: _sureness(seen)[:, :1], _first)
+entropy = Validator("target", lambda seen: _sureness(seen)[:, :1], _first, sure=True)
 """Minus the mean entropy of target predictions (Morerio et al. 2018), in nats: a sure model is preferred."""
 
 infomax = Validator(
     "target",
     _sureness,
     lambda m: np.asarray(m[..., 0] - (m[..., 1:] * np.log(np.maximum(m[..., 1:], 1e-12))).sum(axis=-1)),
+    sure=True,
 )
 """Mutual information of target examples and predictions (Shi & Sha 2012; Musgrave et al. 2022), in nats.
 
@@ -176,7 +181,7 @@ def densities(seen: Seen, temperature: float = 0.05) -> Floats:
     return terms
 
 
-neighbourhood = Validator("target", densities, _first)
+neighbourhood = Validator("target", densities, _first, sure=True)
 """Soft neighbourhood density (Saito et al. 2021), in nats: predictions in dense groups are preferred."""
 
 
@@ -217,7 +222,13 @@ VALIDATORS: dict[str, Validator] = {
 }
 """Every validator by name."""
 
-RELIABILITY: dict[str, dict[str, float]] = {}
+RELIABILITY: dict[str, dict[str, float]] = {
+    "simulated": dict(zip(VALIDATORS, (0.03, 0.03, 0.01, 0.01, -0.04, -0.01, 0.06), strict=True)),
+    "office": dict(zip(VALIDATORS, (0.27, 0.27, 0.11, 0.39, -0.03, 0.10, 0.38), strict=True)),
+    "digits": dict(zip(VALIDATORS, (-0.36, -0.36, -0.69, 0.23, -0.54, 0.77, -0.02), strict=True)),
+    "pacs": dict(zip(VALIDATORS, (0.17, 0.17, 0.12, 0.49, -0.31, 0.46, 0.29), strict=True)),
+    "reviews": dict(zip(VALIDATORS, (0.41, 0.41, 0.73, 0.77, -0.77, 0.21, 0.73), strict=True)),
+}
 """Family of pairs of domains -> validator -> mean rank correlation between what it says of routes and the truth.
 
 As `benchmarks/adapt.py` measured it with the target's labels; it is what later choices trust validators by.
@@ -225,21 +236,23 @@ As `benchmarks/adapt.py` measured it with the target's labels; it is what later 
 
 
 def trusted(families: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Validator -> trust: its mean reliability over families, or nil where that is below nil.
+    """Validator -> trust: the square of its mean reliability over families, or nil where that is below nil.
+
+    The square of a correlation is the share of the order that it explains.
 
     Args:
         families: of each its validators' rank correlations with the truth. Whoever judges a choice leaves out the
             family that the choice is about.
     """
     found = list(families)
-    return {v: max(0.0, float(np.mean([family[v] for family in found]))) for v in found[0]} if found else {}
+    return {v: max(0.0, float(np.mean([family[v] for family in found]))) ** 2 for v in found[0]} if found else {}
 
 
 TRUST = trusted(RELIABILITY.values()) or dict.fromkeys(VALIDATORS, 1.0)
 """How far each validator is trusted where nothing else is said."""
 APART = 0.85
 """A classifier that tells the domains apart less well, by the area under its ROC curve, finds nothing to align."""
-SUPPORT = 0.3
+SUPPORT = 0.2
 """Least support for which an adapted model is shipped."""
 
 
@@ -300,13 +313,20 @@ def agreement(
         for side, n in (("source", len(models[reference].y)), ("target", len(models[reference].asked)))
     }
     mean = np.mean([softmax(seen.asked) for seen in models.values()], axis=0).argmax(axis=1)
-    asked = [replace(calibrated(seen), consensus=mean) for seen in models.values()]
+    models = {name: replace(seen, consensus=mean) for name, seen in models.items()}
+    scales = [calibration(seen) for seen in models.values()]
     whole, drawn = {}, {}
     for v in trust:
-        ask = VALIDATORS[v]
-        columns = [ask.columns(seen) for seen in asked]
-        whole[v] = np.array([ask.of_means(part.mean(axis=0)) for part in columns])
-        drawn[v] = np.stack([ask.of_means(counts[ask.side] @ part) for part in columns], axis=1)
+        ask, values, draws = VALIDATORS[v], [], []
+        for seen, (scale, shifts) in zip(models.values(), scales, strict=True):
+            columns = ask.columns(scaled(seen, scale))
+            values.append(float(ask.of_means(columns.mean(axis=0))))
+            draws.append(ask.of_means(counts[ask.side] @ columns))
+            if ask.sure:  # how sure the model may be was found on examples that are drawn, too
+                more = float(ask.of_means(ask.columns(scaled(seen, STEP * scale)).mean(axis=0)))
+                slope = (more - values[-1]) / ((STEP - 1) * scale)
+                draws[-1] = draws[-1] + slope * (counts["source"] @ shifts)
+        whole[v], drawn[v] = np.array(values), np.stack(draws, axis=1)
     at = names.index(reference)
     errors = {v: (drawn[v] - drawn[v][:, [at]]).std(axis=0, ddof=1) for v in trust}
     leads = {v: list(zip((whole[v] - whole[v][at]).tolist(), errors[v].tolist(), strict=True)) for v in trust}
@@ -324,13 +344,28 @@ def agreement(
     )
 
 
-def calibrated(seen: Seen) -> Seen:
-    """The same with target predictions as sure as the model may be by what it says of the held-out source examples.
+def calibration(seen: Seen) -> tuple[float, Floats]:
+    """What a model's logits are to be multiplied by, by the held-out source examples, and what each had in it.
 
     Temperature scaling (Guo et al. 2017). A model that learned from its own predictions is surer than the others of
-    whatever it says; told so, validators that prefer the sure would prefer it always.
+    whatever it says; validators that prefer the sure would prefer it always.
+
+    Returns:
+        The scale b, and (N,) by how much another draw of the examples moves it for each copy of an example: its score
+        (the derivative of its log-likelihood) over the mean Fisher information.
     """
-    logits = seen.asked / fit_temperature(seen.held, seen.y)
+    scale = 1.0 / fit_temperature(seen.held, seen.y)
+    p = softmax(scale * seen.held)
+    z = np.maximum(np.asarray(seen.held, dtype=np.float64), -1e4)
+    mean = (p * z).sum(axis=1)
+    score = z[np.arange(len(z)), seen.y] - mean
+    information = float((p * z**2).sum(axis=1).mean() - (mean**2).mean()) + 1 / (len(z) * scale**2)
+    return scale, (score - score.mean()) / max(information, 1e-12)
+
+
+def scaled(seen: Seen, scale: float) -> Seen:
+    """The same with the logits of target predictions multiplied by `scale`."""
+    logits = scale * np.asarray(seen.asked, dtype=np.float64)
     return replace(seen, asked=logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
 
 
