@@ -252,7 +252,7 @@ TRUST = trusted(RELIABILITY.values()) or dict.fromkeys(VALIDATORS, 1.0)
 """How far each validator is trusted where nothing else is said."""
 APART = 0.85
 """A classifier that tells the domains apart less well, by the area under its ROC curve, finds nothing to align."""
-SUPPORT = 0.2
+SUPPORT = 0.4
 """Least support for which an adapted model is shipped."""
 
 
