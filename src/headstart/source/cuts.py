@@ -74,9 +74,11 @@ class Traced:
 
 
 class _Tracer(fx.Tracer):
-    """Layers of torch, and those that timm says cannot be traced, are taken whole."""
+    """Layers of torch, those of transformers, and those that timm says cannot be traced, are taken whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if type(m).__module__.startswith("transformers."):
+            return True
         try:
             from timm.models._features_fx import get_notrace_modules
 
