@@ -359,7 +359,8 @@ def _command() -> None:
     """Print what the last kept result says of every validator, as `headstart.domains.validate` holds it."""
     path = Path(__file__).parent / "results" / "adapt.json"
     families = json.loads(path.read_text(encoding="utf-8"))["measured"]["families"]
-    print(json.dumps({name: family["reliability"] for name, family in families.items()}, indent=4))
+    for name, family in families.items():
+        print(f'"{name}": ({", ".join(map(str, family["reliability"].values()))}),')
 
 
 if __name__ == "__main__":

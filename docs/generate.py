@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     root = REFERENCE.parent.parent
-    adaptation = REFERENCE.parent / "explanation" / "adaptation.md"
-    for path, filled in ((root / "README.md", readme_text), (adaptation, adaptation_text)):
+    for name, filled in FILLED.items():
+        path = root / name
         old = path.read_text(encoding="utf-8")
         new = filled(old)
         if check and new != old:
@@ -616,6 +616,8 @@ def _route(route: dict[str, Any]) -> str:
     return " on ".join(filter(None, (route["strategy"], short)))
 
 
+FILLED: dict[str, Callable[[str], str]] = {"README.md": readme_text, "docs/explanation/adaptation.md": adaptation_text}
+"""Pages with a table between two marks."""
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "evidence.md": evidence_page,

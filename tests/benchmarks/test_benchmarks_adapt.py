@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +55,14 @@ def record(right: dict[str, float], good: str, bad: str, n: int = 1000) -> dict[
         for name, by in values.items()
     }
     said = Agreement({good: 1.0, bad: 1.0}, values, lead, {}, {}, "", (), (), 0.0, 1.0)
-    return {"name": "", "right": {name: np.arange(n) < n * score for name, score in right.items()}, "said": said}
+    return {
+        "name": "one to other",
+        "examples": [n, n],
+        "right": {name: np.arange(n) < n * score for name, score in right.items()},
+        "cpu_seconds": dict.fromkeys(right, (2.0, 1.0)),
+        "choosing_cpu_seconds": 1.0,
+        "said": said,
+    }
 
 
 def test_a_family_is_judged_with_the_trust_of_the_others() -> None:
@@ -64,6 +73,25 @@ def test_a_family_is_judged_with_the_trust_of_the_others() -> None:
     # Elsewhere the second was right: here, where it is wrong, it is believed all the same.
     assert adapt.picked([mine], [[others]]) == [("worse", "worse")]
     assert adapt.picked([others], [[others], [others]]) == [("better", "better")]
+
+
+def test_the_summary_counts_harm_and_the_pages_show_it() -> None:
+    scores = {adapt.SOURCE_ONLY: 0.5, "better": 0.7, "worse": 0.3}
+    first, second = list(VALIDATORS)[:2]
+    records = {"pacs": [record(scores, first, second)], "digits": [record(scores, second, first)]}
+    found = adapt.summary(records, "not asked for")
+    # Each is judged by the other, which trusts the wrong one.
+    assert [family["ways"]["pick"]["gain"][0] for family in found["families"].values()] == [-0.2, -0.2]
+    assert found["families"]["pacs"]["ways"]["pick"]["worse"] == 1
+    assert found["families"]["pacs"]["ways"]["oracle"]["accuracy"] == 0.7
+    assert found["families"]["pacs"]["whole_cpu_seconds"] == 10.0
+    assert [line["met"] for line in found["targets"]] == [False, False, False]
+    spec = importlib.util.spec_from_file_location("generate", Path(__file__).parents[2] / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert "| pacs | 1 | 50.0 % | 30.0 % | 30.0 % | -20.0, " in generate.adapt_table(found)
 
 
 def test_gains_are_means_over_pairs_with_intervals_over_examples() -> None:
