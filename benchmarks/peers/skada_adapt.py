@@ -25,6 +25,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
 
 SOURCE, TARGET = 1, -2  # skada's way of telling domains: sources above zero, targets below
 MASKED = -1  # in the place of a target's label
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("task", type=Path, help="npz: Xs, ys, Xt, yt, and kernel (0 or 1)")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    with np.load(given.task) as task:
+    with np.load(given.task) as task, threadpool_limits(1):
         found = examine(task["Xs"], task["ys"], task["Xt"], task["yt"], bool(task["kernel"]))
     document = {"methods": found, "versions": {name: metadata.version(name) for name in ("skada", "pot")}}
     text = json.dumps(document, indent=1)
