@@ -40,6 +40,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "earlier_run": 4,
     "predictions": 20,
     "planner": 1_200,
+    "adapt": 60,
 }
 NAMED_ONLY = {"planner"}  # which takes most of a day
 RESULTS = Path(__file__).parent / "results"

@@ -40,13 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    readme = REFERENCE.parent.parent / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = readme_text(old)
-    if check and new != old:
-        stale.append(readme.relative_to(readme.parent))
-    elif new != old:
-        readme.write_text(new, encoding="utf-8")
+    root = REFERENCE.parent.parent
+    for name, filled in FILLED.items():
+        path = root / name
+        old = path.read_text(encoding="utf-8")
+        new = filled(old)
+        if check and new != old:
+            stale.append(path.relative_to(root))
+        elif new != old:
+            path.write_text(new, encoding="utf-8")
     for path in stale:
         print(f"{path} differs from what the code says: run `make docs` and commit the result", file=sys.stderr)
     return 1 if stale else 0
@@ -356,6 +358,7 @@ def measured_page() -> str:
         ("fastai", fastai_part),
         ("scale", scale_part),
         ("score", score_part),
+        ("adapt", adapt_part),
     ):
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
@@ -468,6 +471,55 @@ def score_part(document: dict[str, Any]) -> list[str]:
     return ["\n## Scores\n", _ran(document), *_targets(document["measured"]["targets"])]
 
 
+def adapt_part(document: dict[str, Any]) -> list[str]:
+    """Domain adaptation chosen without target labels: the families, every way, the validators, and skada."""
+    found = document["measured"]
+    parts = ["\n## Domain adaptation\n", _ran(document), adapt_table(found), "### Every way of adaptation\n"]
+    families = found["families"]
+    ways = [name for name in next(iter(families.values()))["ways"] if name not in ("first", "pick", "oracle")]
+    parts += [f"| way | {' | '.join(families)} |\n|---|{'---|' * len(families)}"]
+    for way in ways:
+        cells = [
+            f"{100 * each['ways'][way]['accuracy']:.1f} ({_points(each['ways'][way])})" for each in families.values()
+        ]
+        parts.append(f"| {way} | {' | '.join(cells)} |")
+    parts += ["\nMean accuracy in % and, in brackets, gain over source-only in points with its 95 % interval.\n"]
+    for name, family in families.items():
+        for how, theirs in family.get("skada", {}).items():
+            methods = ", ".join(f"{way} {100 * each['accuracy']:.1f}" for way, each in theirs["methods"].items())
+            picks = ", ".join(f"{scorer} {100 * each:.1f}" for scorer, each in theirs["picks"].items())
+            parts.append(f"- skada {theirs['versions']['skada']} on {name}, {how}: {methods}. Picked by: {picks}.")
+    return [*parts, "", *_targets(found["targets"])]
+
+
+def adapt_table(found: dict[str, Any]) -> str:
+    """A row for each family, and how far its validators were right."""
+    rows = [
+        "| family | pairs | source-only | ranked first | our pick | gain, points (95 % interval) | worse by > 1 point "
+        "| best way, by target labels |\n|---|---:|---:|---:|---:|---|---:|---:|"
+    ]
+    for name, family in found["families"].items():
+        ways = family["ways"]
+        accuracy = {way: f"{100 * ways[way]['accuracy']:.1f} %" for way in ("source-only", "first", "pick", "oracle")}
+        rows.append(
+            f"| {name} | {len(family['pairs'])} | {accuracy['source-only']} | {accuracy['first']} | {accuracy['pick']} "
+            f"| {_points(ways['pick'])} | {ways['pick']['worse']} | {accuracy['oracle']} |"
+        )
+    validators = list(next(iter(found["families"].values()))["reliability"])
+    rows += [
+        "\nRank correlation of what each validator says of routes with what they are worth:\n",
+        f"| family | {' | '.join(validators)} |\n|---|{'---:|' * len(validators)}",
+    ]
+    for name, family in found["families"].items():
+        rows.append(f"| {name} | {' | '.join(format(family['reliability'][v], '+.2f') for v in validators)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _points(way: dict[str, Any]) -> str:
+    estimate, low, high = (100 * value for value in way["gain"])
+    return f"{estimate:+.1f}, {low:+.1f} to {high:+.1f}"
+
+
 def scale_part(document: dict[str, Any]) -> list[str]:
     """Seconds of a second run, and memory by the number of pictures: what is result, and what is beside it."""
     found = document["measured"]
@@ -497,6 +549,17 @@ def scale_part(document: dict[str, Any]) -> list[str]:
 def _targets(targets: list[dict[str, Any]]) -> list[str]:
     rows = [f"| {t['what']} | {t['found']} | {'yes' if t['met'] else '**no**'} |" for t in targets]
     return ["| measure | found | met |\n|---|---:|---|", *rows]
+
+
+def adaptation_text(text: str) -> str:
+    """The page on choosing without labels, with the table of the benchmark between its marks once it is measured."""
+    path = RESULTS / "adapt.json"
+    if not path.is_file():
+        return text
+    document = json.loads(path.read_text(encoding="utf-8"))
+    before, _, rest = text.partition("<!-- measured -->\n")
+    _, mark, after = rest.partition("<!-- /measured -->")
+    return f"{before}<!-- measured -->\n{_ran(document)}\n{adapt_table(document['measured'])}{mark}{after}"
 
 
 def readme_text(text: str) -> str:
@@ -554,6 +617,8 @@ def _route(route: dict[str, Any]) -> str:
     return " on ".join(filter(None, (route["strategy"], short)))
 
 
+FILLED: dict[str, Callable[[str], str]] = {"README.md": readme_text, "docs/explanation/adaptation.md": adaptation_text}
+"""Pages with a table between two marks."""
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "evidence.md": evidence_page,

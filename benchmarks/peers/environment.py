@@ -3,7 +3,7 @@
     python = environment.python()         # None: it cannot be made here; environment.prepared().reason says why
     python = environment.python(environment.TEXTS)
 
-requirements.txt, and requirements-texts.txt likewise, is resolved anew by
+requirements.txt, and requirements-texts.txt and requirements-domains.txt likewise, is resolved anew by
 
     uv pip compile --no-header --universal --python-version 3.11 --output-file requirements.txt requirements.in
 """
@@ -25,10 +25,14 @@ from headstart.files import cache_directory
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 TEXTS = Path(__file__).with_name("requirements-texts.txt")
+DOMAINS = Path(__file__).with_name("requirements-domains.txt")
 LIMIT = 1800.0  # seconds to install: some gigabytes, over a slow line
 SHOWN = 300  # characters of what a failed step said
-CHECK = "import fastai.vision.all, sklearn, timm, torch, torchvision"
-CHECK_TEXTS = "import datasets, setfit, sklearn, torch"
+CHECKS = {
+    REQUIREMENTS: "import fastai.vision.all, sklearn, timm, torch, torchvision",
+    TEXTS: "import datasets, setfit, sklearn, torch",
+    DOMAINS: "import ot, skada, sklearn",
+}
 PYTHON = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", "python")
 
 
@@ -99,7 +103,7 @@ def _make(place: Path, requirements: Path) -> None:
         # Compiled as a user's packages are by pip, or the first run would pay for that.
         sync = ("pip", "sync", "--quiet", "--compile-bytecode", "--python", str(interpreter), str(requirements))
         _run(find_uv_bin(), *sync)
-        _run(str(interpreter), "-c", CHECK_TEXTS if requirements == TEXTS else CHECK)
+        _run(str(interpreter), "-c", CHECKS[requirements])
         shutil.rmtree(place, ignore_errors=True)  # a damaged one, whose Python is gone
         os.replace(building, place)
     except BaseException:

@@ -228,7 +228,8 @@ def execute(
             if asked is not None:
                 with Meter() as predicting, profile.phase("forward"):
                     vectors = bench.features(predictor.body, asked, source.card.short)
-                    log_probabilities = predictor.log_probabilities(vectors)
+                    # What is held out of an adaptation's labelled examples is of the source domain.
+                    log_probabilities = predictor.log_probabilities(vectors, elsewhere=spec.phase == "search")
                 elapsed = predicting.spent().wall + bench.tally.saved - before.saved
             if spare is not None and (strategy.needs.gradients and predictor.body.frozen() is None):
                 spare = None

@@ -15,7 +15,15 @@ import pytest
 pytestmark = pytest.mark.fast
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
-SCRIPTS = ["common", "fastai_finetune", "setfit_few_shot", "timm_features", "timm_frozen_finetune", "timm_probe"]
+SCRIPTS = [
+    "common",
+    "fastai_finetune",
+    "setfit_few_shot",
+    "skada_adapt",
+    "timm_features",
+    "timm_frozen_finetune",
+    "timm_probe",
+]
 
 
 def module(name: str) -> ModuleType:
@@ -53,7 +61,7 @@ def test_a_peer_imports_nothing_of_ours(name):
         assert not {part.partition(".")[0] for part in modules} & {"headstart", "benchmarks", "openvino"}
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-texts"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-texts", "requirements-domains"])
 def test_requirements_are_pinned_and_name_no_place(name):
     text = (PEERS / f"{name}.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]

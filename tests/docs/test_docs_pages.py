@@ -142,6 +142,7 @@ def test_check_names_the_stale_page_and_writes_nothing(generate, tmp_path, monke
     folder = tmp_path / "docs" / "reference"
     monkeypatch.setattr(generate, "REFERENCE", folder)
     monkeypatch.setattr(generate, "PAGES", {"one.md": lambda: "1\n", "two.md": lambda: "2\n"})
+    monkeypatch.setattr(generate, "FILLED", {"README.md": generate.readme_text})
     folder.parent.mkdir()
     (tmp_path / "README.md").write_text("<!-- measured -->\nold\n<!-- /measured -->\n", encoding="utf-8")
     assert generate.main([]) == 0

@@ -72,6 +72,16 @@ def test_mean_gaps_are_those_of_the_domains_and_of_each_shared_class() -> None:
     assert found.ravel() == pytest.approx([2 - 3, 1 - 1])
 
 
+def test_subspace_alignment_is_silent_where_the_subspaces_do_not_meet() -> None:
+    rng = np.random.default_rng(8)
+    S, T = np.zeros((40, 6)), np.zeros((50, 6))
+    S[:, :3], T[:, 2:5] = rng.normal(size=(40, 3)), rng.normal(size=(50, 3))
+    maps = subspace(S, T, width=3)
+    # Only the third axis is in both: the products of the paper, x_s' Ps Ps' Pt Pt' x_t, see nothing else.
+    assert maps.source @ maps.target.T == pytest.approx(np.diag([0, 0, 1.0, 0, 0, 0]), abs=1e-9)
+    assert np.linalg.norm(T @ maps.target, axis=1) == pytest.approx(np.abs(T[:, 2]))
+
+
 def test_sinkhorn_keeps_its_marginals_and_finds_the_cheapest_assignment() -> None:
     rng = np.random.default_rng(5)
     S = rng.normal(size=(6, 2))
@@ -83,6 +93,17 @@ def test_sinkhorn_keeps_its_marginals_and_finds_the_cheapest_assignment() -> Non
     best = min(itertools.permutations(range(6)), key=lambda p: cost[np.arange(6), p].sum())
     assert coupling.argmax(axis=1).tolist() == list(best)
     assert np.isfinite(sinkhorn(1e4 * cost, 0.5, rounds=500)).all()
+
+
+def test_sinkhorn_goes_on_from_the_last_potentials() -> None:
+    rng = np.random.default_rng(7)
+    cost = squared_distances(rng.normal(size=(30, 2)), rng.normal(size=(40, 2)))
+    start = np.zeros(40)
+    found = sinkhorn(cost, 0.05, rounds=2000, tolerance=1e-6, start=start)
+    assert found == pytest.approx(sinkhorn(cost, 0.05, rounds=2000, tolerance=1e-6))
+    again = sinkhorn(cost + 0.001, 0.05, rounds=1, start=start)
+    assert again == pytest.approx(found, abs=1e-6)
+    assert np.abs(sinkhorn(cost, 0.05, rounds=1) - found).max() > 1e-3
 
 
 def test_transport_carries_a_translation_back() -> None:

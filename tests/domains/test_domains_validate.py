@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headstart.domains.validate import (
+    RELIABILITY,
     VALIDATORS,
     Seen,
     agreement,
+    calibration,
     circular,
+    common_ground,
+    consensus,
     deep_embedded,
     entropy,
     guarded,
     importance_weighted,
     infomax,
     neighbourhood,
+    scaled,
+    trusted,
 )
 
 pytestmark = pytest.mark.fast
@@ -76,6 +84,39 @@ def test_circular_falls_where_pseudo_labels_are_wrong() -> None:
     assert circular(replace(planted(1.0, 0.9), asked=said(np.zeros(200, np.int64), 2, 0.9))) == pytest.approx(0.5)
 
 
+def test_consensus_is_the_share_of_what_the_mean_of_all_models_says() -> None:
+    seen = planted(1.0, 0.9, n=4)
+    assert consensus(seen) == 1.0
+    assert consensus(replace(seen, consensus=np.array([0, 1, 1, 1]))) == pytest.approx(0.75)
+    # Two of three models are right: what they say together is the consensus, and the third is told from them.
+    third = replace(seen, asked=said(np.array([1, 0, 0, 1]), 2, 0.9))
+    found = agreement({"source-only": seen, "same": seen, "third": third}, "source-only", resamples=10)
+    assert [found.values[name]["consensus"] for name in ("source-only", "same", "third")] == [1.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("name", list(VALIDATORS))
+def test_the_noise_of_a_validator_is_that_of_drawing_examples_anew(name: str) -> None:
+    seen = replace(planted(0.8, 0.8, 1), weights=np.random.default_rng(2).exponential(size=200))
+    seen = replace(seen, consensus=planted(0.9, 0.8, 3).asked.argmax(axis=1))
+    ask = VALIDATORS[name]
+    columns = ask.columns(seen)
+    rows = np.random.default_rng(0).integers(0, 200, 200)
+    counts = np.bincount(rows, minlength=200) / 200
+    # The product with counts is the mean over the drawn examples.
+    assert float(ask.of_means(counts @ columns)) == pytest.approx(float(ask.of_means(columns[rows].mean(axis=0))))
+
+
+def test_the_common_ground_weighs_sources_that_are_like_the_target() -> None:
+    rng = np.random.default_rng(0)
+    X, Z = rng.normal(size=(200, 3)), rng.normal(size=(150, 3)) + np.array([1.5, 0, 0])
+    held = np.arange(0, 200, 2)
+    ground = common_ground(X.astype(np.float32), Z.astype(np.float32), held)
+    assert ground.weights.mean() == pytest.approx(1.0)
+    assert np.corrcoef(ground.weights, X[held, 0])[0, 1] > 0.7
+    # Rotated, not squeezed: distances stay.
+    assert np.linalg.norm(ground.Xt[0] - ground.Xs[3]) == pytest.approx(np.linalg.norm(Z[0] - X[held][3]), rel=1e-4)
+
+
 def test_a_model_that_is_plainly_better_is_shipped() -> None:
     models = {"source-only": planted(0.7, 0.9, 1), "better": planted(0.98, 0.97, 2)}
     found = agreement(models, "source-only", resamples=60)
@@ -83,6 +124,57 @@ def test_a_model_that_is_plainly_better_is_shipped() -> None:
     assert guarded(found, "source-only")[0] == "better"
     assert found.first["better"] > 0.9
     assert set(found.values["better"]) == set(VALIDATORS)
+
+
+def test_nothing_is_adapted_where_the_domains_overlap() -> None:
+    models = {"source-only": planted(0.7, 0.9, 1), "better": planted(0.98, 0.97, 2)}
+    shipped, reason = guarded(agreement(models, "source-only", apart=0.7, resamples=60), "source-only")
+    assert shipped == "source-only"
+    assert "0.70" in reason
+
+
+def test_validators_count_by_their_trust() -> None:
+    # The first model is better for entropy, the second for infomax: whom one trusts decides.
+    collapsed = replace(planted(1.0, 0.9), asked=said(np.zeros(200, np.int64), 2, 0.99))
+    models = {"source-only": planted(1.0, 0.9), "collapsed": collapsed}
+    trusting = {
+        v: agreement(models, "source-only", trust={"entropy": 0.1, "infomax": 0.1, v: 0.9}, resamples=20)
+        for v in ("entropy", "infomax")
+    }
+    assert trusting["infomax"].chosen == "source-only"
+    assert trusting["entropy"].chosen == "collapsed"
+    assert trusting["entropy"].support == pytest.approx((0.9 - 0.1) / 1.0)
+    assert trusting["entropy"].rank == pytest.approx({"source-only": 1.9, "collapsed": 1.1})
+
+
+def test_trust_is_the_square_of_mean_reliability_and_nil_where_that_is_negative() -> None:
+    assert trusted([{"a": 0.4, "b": -0.5}, {"a": 0.2, "b": 0.1}]) == pytest.approx({"a": 0.09, "b": 0.0})
+
+
+def test_a_model_is_no_surer_for_having_learned_from_itself() -> None:
+    # Both say the same of the source; one has blown up what it says of the target, and of the source alike.
+    plain = planted(0.8, 0.8, 1)
+    blown = replace(plain, held=3 * plain.held, asked=3 * plain.asked)
+    assert entropy(blown) > entropy(plain) + 0.1
+    fitted = [entropy(scaled(seen, calibration(seen)[0])) for seen in (plain, blown)]
+    assert fitted[1] == pytest.approx(fitted[0], abs=0.01)
+
+
+def test_how_sure_a_model_may_be_is_noise_too() -> None:
+    seen = planted(0.8, 0.8, 1)
+    scale, shifts = calibration(seen)
+    rows = np.random.default_rng(3).integers(0, 200, 200)
+    again, _ = calibration(replace(seen, held=seen.held[rows], y=seen.y[rows]))
+    assert scale + np.bincount(rows, minlength=200) @ shifts / 200 == pytest.approx(again, abs=0.02)
+    assert abs(again - scale) > 0.04
+
+
+def test_what_is_trusted_is_what_was_measured() -> None:
+    kept = Path(__file__).parents[2] / "benchmarks" / "results" / "adapt.json"
+    if not kept.is_file():
+        pytest.skip("no result of the benchmark adapt is kept")
+    families = json.loads(kept.read_text(encoding="utf-8"))["measured"]["families"]
+    assert {name: family["reliability"] for name, family in families.items()} == RELIABILITY
 
 
 def test_source_only_is_kept_where_models_differ_by_luck_alone() -> None:

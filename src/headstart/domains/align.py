@@ -26,7 +26,7 @@ class Maps:
     target: Floats
 
 
-def coral(Xs: Floats, Xt: Floats, *, ridge: float = 1.0) -> Maps:
+def coral(Xs: Floats, Xt: Floats, *, ridge: float = 100.0) -> Maps:
     """CORAL (Sun, Feng & Saenko 2016): whiten the source, then give it the target's covariance.
 
     source @ (Cs + ridge I)^(-1/2) (Ct + ridge I)^(1/2); the target stays as it is.
@@ -62,14 +62,16 @@ def directions(X: Floats, most: int) -> Floats:
 
 
 def subspace(Xs: Floats, Xt: Floats, *, width: int = 30) -> Maps:
-    """Subspace alignment (Fernando et al. 2013): the source's principal axes, turned towards the target's.
+    """Subspace alignment (Fernando et al. 2013): the principal axes of one domain, turned towards the other's.
 
-    source @ Ps Ps' Pt, target @ Pt.
+    source @ Ps, target @ Pt Pt' Ps. Products of mapped examples, x_s' Ps Ps' Pt Pt' x_t, are those of the paper, which
+    turns the source instead. A classifier fitted on source @ Ps Ps' Pt would weigh most the columns in which the turned
+    source is all but nil and the target is not; here a target never stands out where the source does not.
     """
     Ps, Pt = directions(Xs, width), directions(Xt, width)
     d = min(Ps.shape[1], Pt.shape[1])
     Ps, Pt = Ps[:, :d], Pt[:, :d]
-    return Maps(Ps @ (Ps.T @ Pt), Pt)
+    return Maps(Ps, Pt @ (Pt.T @ Ps))
 
 
 def mean_gaps(Xs: Floats, Xt: Floats, ys: Labels | None = None, yt: Labels | None = None) -> Floats:

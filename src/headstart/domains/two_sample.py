@@ -100,10 +100,10 @@ def _hat(X: Features) -> tuple[Floats, Floats]:
     if len(Z) <= Z.shape[1]:
         values, Q = np.linalg.eigh(Z @ Z.T)
         values = np.maximum(values, 0.0)
-    else:
+    else:  # the same from the smaller Gram matrix; what is left out has values of nil
         values, V = np.linalg.eigh(Z.T @ Z)
         values = np.maximum(values, 0.0)
-        Q = Z @ V / np.sqrt(np.maximum(values, 1e-12 * max(values[-1], 1e-300)))
+        Q = (Z @ V) / np.sqrt(np.maximum(values, 1e-9 * max(values[-1], 1e-300)))
     wanted = min(max(1.0, FREEDOM * len(X)), 0.9 * float((values > 1e-9 * max(values[-1], 1e-300)).sum()))
     low, high = -30.0, 30.0  # of log penalty, relative to the largest value
     for _ in range(60):

@@ -6,22 +6,30 @@ of one number per example, or nearly so, so that its noise is found by drawing e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.domains.align import directions
 from headstart.domains.labels import softmax
+from headstart.domains.two_sample import classifier_test
+from headstart.domains.weights import odds
+from headstart.predictor.calibration import fit_temperature
 from headstart.score.ridge import solve
 
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
-Rows = NDArray[np.int64]
 
 RESAMPLES = 200
-MOST_NEIGHBOURS = 1_000
+WIDTH = 128
+"""Validators look at so many principal components of both domains at most."""
+STEP = 1.02
+"""By which a scale of logits is changed to see how a validator changes with it."""
+MOST_NEIGHBOURS = 500
 """Target examples whose neighbourhoods are looked at."""
 
 
@@ -30,12 +38,13 @@ class Seen:
     """What validators may look at.
 
     Args:
-        held: (N, C) log-probabilities of source examples that the model was not trained on.
+        held: (N, C) log-probabilities of source examples that the model was not trained on, by its map for the source.
         y: (N,) their labels.
         weights: (N,) density ratio of those, target over source, of mean 1.
         asked: (M, C) log-probabilities of the target's examples.
         Xs: (N, D) features of those source examples.
         Xt: (M, D) features of the target's examples.
+        consensus: (M,) what the mean of all models says of the target's examples; None: there is no other model.
     """
 
     held: NDArray[np.floating]
@@ -44,106 +53,211 @@ class Seen:
     asked: NDArray[np.floating]
     Xs: Features
     Xt: Features
-
-    def drawn(self, source: Rows, target: Rows) -> Seen:
-        """The same on other examples."""
-        return Seen(
-            self.held[source],
-            self.y[source],
-            self.weights[source],
-            self.asked[target],
-            self.Xs[source],
-            self.Xt[target],
-        )
+    consensus: Labels | None = None
 
 
-def importance_weighted(seen: Seen) -> float:
-    """Accuracy on held-out source examples, weighted like the target (Sugiyama et al. 2007)."""
+@dataclass(frozen=True)
+class Ground:
+    """What all models are looked at on.
+
+    Args:
+        weights: as in :class:`Seen`.
+        Xs: as there.
+        Xt: as there.
+        apart: how well a classifier tells the domains apart, as the area under its ROC curve; 0.5: it cannot.
+    """
+
+    weights: Floats
+    Xs: Features
+    Xt: Features
+    apart: float
+
+
+def common_ground(X: Features, Z: Features, held: Labels, *, seed: int = 0) -> Ground:
+    """Density ratios of held-out source examples, and both domains on their common principal components.
+
+    Args:
+        X: (N, D) features of the source.
+        Z: (M, D) features of the target.
+        held: (H,) rows of the source that the models were not trained on.
+        seed: of the folds behind the density ratio.
+    """
+    told = classifier_test(X, Z, permutations=0, seed=seed)
+    weights = odds(told)[held]
+    both = np.concatenate([X[held], Z]).astype(np.float64)
+    onto = directions(both[:: max(1, len(both) // 2000)], WIDTH)
+    narrow = [(part @ onto).astype(np.float32) for part in (X[held], Z)]
+    return Ground(weights / max(float(weights.mean()), 1e-12), narrow[0], narrow[1], told.auc)
+
+
+@dataclass(frozen=True)
+class Validator:
+    """A function of means over examples, so that its noise is found by drawing examples anew at the cost of a product.
+
+    Args:
+        side: whose examples it looks at, the source's held-out ones or the target's.
+        columns: what it takes the means of, (n, K) for the n examples of that side.
+        of_means: (..., K) means to (...) values; larger is better.
+        sure: whether it depends on how sure the model is, and not only on what it says.
+    """
+
+    side: Literal["source", "target"]
+    columns: Callable[[Seen], Floats]
+    of_means: Callable[[Floats], Floats]
+    sure: bool = False
+
+    def __call__(self, seen: Seen) -> float:
+        """Its value for one model."""
+        return float(self.of_means(self.columns(seen).mean(axis=0)))
+
+
+def _first(means: Floats) -> Floats:
+    return np.asarray(means[..., 0])
+
+
+def _weighted_right(seen: Seen) -> Floats:
     right = seen.held.argmax(axis=1) == seen.y
-    return float((seen.weights * right).sum() / max(float(seen.weights.sum()), 1e-300))
+    return np.stack([seen.weights * right, seen.weights], axis=1)
 
 
-def deep_embedded(seen: Seen) -> float:
-    """DEV (You et al. 2019): importance-weighted accuracy with the weights as a control variate.
-
-    mean(w l) + eta mean(w) - eta with eta = -cov(w l, w) / var(w) for the loss l; given back as accuracy, 1 - risk.
-    """
-    loss = (seen.held.argmax(axis=1) != seen.y).astype(np.float64)
-    w = seen.weights
-    spread = float(w.var())
-    eta = -float(((w * loss - (w * loss).mean()) * (w - w.mean())).mean()) / spread if spread > 1e-12 else 0.0
-    return 1.0 - float((w * loss).mean() + eta * w.mean() - eta)
+importance_weighted = Validator(
+    "source", _weighted_right, lambda m: np.asarray(m[..., 0] / np.maximum(m[..., 1], 1e-300))
+)
+"""Accuracy on held-out source examples, weighted like the target (Sugiyama et al. 2007)."""
 
 
-def entropy(seen: Seen) -> float:
-    """Minus the mean entropy of target predictions (Morerio et al. 2018), in nats: a sure model is preferred."""
+def _weighted_wrong(seen: Seen) -> Floats:
+    loss, w = (seen.held.argmax(axis=1) != seen.y).astype(np.float64), seen.weights
+    return np.stack([w * loss, w, w * w * loss, w * w], axis=1)
+
+
+def _controlled(means: Floats) -> Floats:
+    loss, w, both, square = np.moveaxis(means, -1, 0)
+    spread = square - w * w
+    eta = np.where(spread > 1e-12, -(both - loss * w) / np.maximum(spread, 1e-12), 0.0)
+    return np.asarray(1.0 - (loss + eta * w - eta))
+
+
+deep_embedded = Validator("source", _weighted_wrong, _controlled)
+"""DEV (You et al. 2019): importance-weighted accuracy with the weights as a control variate.
+
+mean(w l) + eta mean(w) - eta with eta = -cov(w l, w) / var(w) for the loss l; given back as accuracy, 1 - risk.
+"""
+
+
+def _sureness(seen: Seen) -> Floats:
     p = softmax(seen.asked)
-    return float((p * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean())
+    return np.concatenate([(p * np.log(np.maximum(p, 1e-12))).sum(axis=1, keepdims=True), p], axis=1)
 
 
-def infomax(seen: Seen) -> float:
-    """Mutual information of target examples and predictions (Shi & Sha 2012; Musgrave et al. 2022), in nats.
+entropy = Validator("target", lambda seen: _sureness(seen)[:, :1], _first, sure=True)
+"""Minus the mean entropy of target predictions (Morerio et al. 2018), in nats: a sure model is preferred."""
 
-    Sure on each example, and not of the same class on all: where :func:`entropy` would prefer a model that collapsed.
-    """
-    mean = softmax(seen.asked).mean(axis=0)
-    return entropy(seen) - float((mean * np.log(np.maximum(mean, 1e-12))).sum())
+infomax = Validator(
+    "target",
+    _sureness,
+    lambda m: np.asarray(m[..., 0] - (m[..., 1:] * np.log(np.maximum(m[..., 1:], 1e-12))).sum(axis=-1)),
+    sure=True,
+)
+"""Mutual information of target examples and predictions (Shi & Sha 2012; Musgrave et al. 2022), in nats.
+
+Sure on each example, and not of the same class on all: where :data:`entropy` would prefer a model that collapsed.
+"""
 
 
 def densities(seen: Seen, temperature: float = 0.05) -> Floats:
-    """Per target example the entropy of its likeness to the others: the terms of soft neighbourhood density.
+    """Per target example the entropy of its likeness to the others: the terms of soft neighbourhood density, (M, 1).
 
     Likeness is the cosine of predicted probabilities over `temperature` (Saito et al. 2021).
     """
     p = softmax(seen.asked)
     p = p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
-    others = p[:: max(1, -(-len(p) // MOST_NEIGHBOURS))]
+    every = max(1, -(-len(p) // MOST_NEIGHBOURS))
+    others = p[::every]
     likeness = p @ others.T / temperature
-    likeness[np.arange(0, len(p), max(1, -(-len(p) // MOST_NEIGHBOURS))), np.arange(len(others))] = -np.inf
+    likeness[np.arange(0, len(p), every), np.arange(len(others))] = -np.inf
     q = softmax(likeness)
-    terms: Floats = -(q * np.log(np.maximum(q, 1e-12))).sum(axis=1)
+    terms: Floats = -(q * np.log(np.maximum(q, 1e-12))).sum(axis=1, keepdims=True)
     return terms
 
 
+neighbourhood = Validator("target", densities, _first, sure=True)
+"""Soft neighbourhood density (Saito et al. 2021), in nats: predictions in dense groups are preferred."""
+
+
 def reversed_right(seen: Seen) -> Floats:
-    """Per source example whether a classifier of the target's pseudo-labels is right (Zhong et al. 2010).
+    """Per source example whether a classifier of the target's pseudo-labels is right (Zhong et al. 2010), (N, 1).
 
     Each domain is standardised by its own moments, so that a shift of location is not held against the model. It is a
     ridge classifier whatever the model was.
     """
     guessed = seen.asked.argmax(axis=1)
     if len(np.unique(guessed)) < 2:
-        return np.asarray(seen.y == guessed[0], dtype=np.float64)
+        return np.asarray(seen.y == guessed[0], dtype=np.float64)[:, None]
     S, T = ((X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-6) for X in (seen.Xs, seen.Xt))
     found = solve(T.astype(np.float32), guessed, seen.asked.shape[1])
-    return np.asarray((S @ found.weight.T + found.bias).argmax(axis=1) == seen.y, dtype=np.float64)
+    return np.asarray((S @ found.weight.T + found.bias).argmax(axis=1) == seen.y, dtype=np.float64)[:, None]
 
 
-def neighbourhood(seen: Seen) -> float:
-    """Soft neighbourhood density (Saito et al. 2021), in nats: predictions in dense groups are preferred."""
-    return float(densities(seen).mean())
+circular = Validator("source", reversed_right, _first)
+"""Reverse validation, as accuracy: the mean of :func:`reversed_right`."""
 
 
-def circular(seen: Seen) -> float:
-    """Reverse validation, as accuracy: the mean of :func:`reversed_right`."""
-    return float(reversed_right(seen).mean())
+def _with_the_others(seen: Seen) -> Floats:
+    said = seen.asked.argmax(axis=1)
+    return np.asarray(said == (said if seen.consensus is None else seen.consensus), dtype=np.float64)[:, None]
 
 
-VALIDATORS: dict[str, Callable[[Seen], float]] = {
+consensus = Validator("target", _with_the_others, _first)
+"""Share of target examples on which a model says what the mean of all models says (EnsV; Hu et al. 2024)."""
+
+VALIDATORS: dict[str, Validator] = {
     "importance_weighted": importance_weighted,
     "dev": deep_embedded,
     "entropy": entropy,
     "infomax": infomax,
     "neighbourhood": neighbourhood,
     "circular": circular,
+    "consensus": consensus,
 }
 """Every validator by name."""
 
-_TERMS: dict[str, tuple[Callable[[Seen], Floats], int]] = {
-    "neighbourhood": (densities, 1),
-    "circular": (reversed_right, 0),
+RELIABILITY: dict[str, dict[str, float]] = {
+    family: dict(zip(VALIDATORS, correlations, strict=True))
+    for family, correlations in {
+        "simulated": (0.03, 0.03, 0.05, 0.05, -0.06, -0.28, -0.18),
+        "office": (0.18, 0.18, -0.06, 0.20, -0.13, 0.07, 0.19),
+        "digits": (-0.12, -0.12, -0.40, -0.14, -0.55, 0.74, 0.66),
+        "pacs": (0.07, 0.07, 0.06, 0.42, -0.28, 0.45, 0.29),
+        "reviews": (0.21, 0.21, 0.38, 0.67, -0.73, 0.47, 0.81),
+    }.items()
 }
-"""Those too dear to be asked on every draw: their terms, and whether those are of the source (0) or the target (1)."""
+"""Family of pairs of domains -> validator -> mean rank correlation between what it says of routes and the truth.
+
+Each in the order of `VALIDATORS`, as `benchmarks/adapt.py` measured it with the target's labels; `python -m
+benchmarks.adapt` prints it. It is what later choices trust validators by.
+"""
+
+
+def trusted(families: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Validator -> trust: the square of its mean reliability over families, or nil where that is below nil.
+
+    The square of a correlation is the share of the order that it explains.
+
+    Args:
+        families: of each its validators' rank correlations with the truth. Whoever judges a choice leaves out the
+            family that the choice is about.
+    """
+    found = list(families)
+    return {v: max(0.0, float(np.mean([family[v] for family in found]))) ** 2 for v in found[0]} if found else {}
+
+
+TRUST = trusted(RELIABILITY.values()) or dict.fromkeys(VALIDATORS, 1.0)
+"""How far each validator is trusted where nothing else is said."""
+APART = 0.85
+"""A classifier that tells the domains apart less well, by the area under its ROC curve, finds nothing to align."""
+SUPPORT = 0.4
+"""Least support for which an adapted model is shipped."""
 
 
 @dataclass(frozen=True)
@@ -151,15 +265,19 @@ class Agreement:
     """What the validators say of several models together.
 
     Args:
+        trust: validator -> its weight: how well it ranked models elsewhere, see :data:`RELIABILITY`.
         values: model -> validator -> value.
         lead: model -> validator -> (difference to the reference model, its standard error by paired bootstrap).
-        rank: model -> mean over validators of its rank among the models; 1 is best.
+        rank: model -> mean over validators of its rank among the models, by trust; 1 is best.
         first: model -> share of draws in which its mean rank was the best.
         chosen: the model with the best mean rank.
         beyond: validators that prefer `chosen` to the reference beyond their noise.
         against: validators that prefer the reference to `chosen` beyond their noise.
+        support: trust of those in `beyond` less that of those in `against`, as a share of all trust.
+        apart: how well a classifier tells the domains apart; see :class:`Ground`.
     """
 
+    trust: dict[str, float]
     values: dict[str, dict[str, float]]
     lead: dict[str, dict[str, tuple[float, float]]]
     rank: dict[str, float]
@@ -167,13 +285,16 @@ class Agreement:
     chosen: str
     beyond: tuple[str, ...]
     against: tuple[str, ...]
+    support: float
+    apart: float
 
 
 def agreement(
     models: Mapping[str, Seen],
     reference: str,
     *,
-    validators: Mapping[str, Callable[[Seen], float]] = VALIDATORS,
+    apart: float = 1.0,
+    trust: Mapping[str, float] = TRUST,
     resamples: int = RESAMPLES,
     level: float = 1.96,
     seed: int = 0,
@@ -183,69 +304,138 @@ def agreement(
     Args:
         models: what validators may see of each; all on the same examples.
         reference: the model that is kept where they do not agree: source-only.
-        validators: which.
+        apart: how well a classifier tells the domains apart.
+        trust: validator -> weight.
         resamples: draws of source and target examples.
         level: standard errors that a difference must exceed to be beyond noise.
         seed: of the draws.
     """
-    from scipy.stats import rankdata
-
     names = list(models)
-    n, m = len(models[reference].y), len(models[reference].asked)
     rng = np.random.default_rng(seed)
-    draws = [(rng.integers(0, n, n), rng.integers(0, m, m)) for _ in range(resamples)]
+    counts = {
+        side: rng.multinomial(n, np.full(n, 1 / n), resamples) / n
+        for side, n in (("source", len(models[reference].y)), ("target", len(models[reference].asked)))
+    }
+    mean = np.mean([softmax(seen.asked) for seen in models.values()], axis=0).argmax(axis=1)
+    models = {name: replace(seen, consensus=mean) for name, seen in models.items()}
+    scales = [calibration(seen) for seen in models.values()]
     whole, drawn = {}, {}
-    for v, ask in validators.items():
-        if v in _TERMS:
-            terms_of, side = _TERMS[v]
-            terms = np.stack([terms_of(models[name]) for name in names])
-            whole[v] = terms.mean(axis=1)
-            drawn[v] = np.stack([terms[:, rows[side]].mean(axis=1) for rows in draws])
-        else:
-            whole[v] = np.array([ask(models[name]) for name in names])
-            drawn[v] = np.array([[ask(models[name].drawn(*rows)) for name in names] for rows in draws])
+    for v in trust:
+        ask, values, draws = VALIDATORS[v], [], []
+        for seen, (scale, shifts) in zip(models.values(), scales, strict=True):
+            columns = ask.columns(scaled(seen, scale))
+            values.append(float(ask.of_means(columns.mean(axis=0))))
+            draws.append(ask.of_means(counts[ask.side] @ columns))
+            if ask.sure:  # how sure the model may be was found on examples that are drawn, too
+                more = float(ask.of_means(ask.columns(scaled(seen, STEP * scale)).mean(axis=0)))
+                slope = (more - values[-1]) / ((STEP - 1) * scale)
+                draws[-1] = draws[-1] + slope * (counts["source"] @ shifts)
+        whole[v], drawn[v] = np.array(values), np.stack(draws, axis=1)
     at = names.index(reference)
-    lead: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in names}
-    for v in validators:
-        errors = (drawn[v] - drawn[v][:, [at]]).std(axis=0, ddof=1)
-        for i, name in enumerate(names):
-            lead[name][v] = (float(whole[v][i] - whole[v][at]), float(errors[i]))
-    ranks = np.mean([rankdata(-whole[v]) for v in validators], axis=0)
+    errors = {v: (drawn[v] - drawn[v][:, [at]]).std(axis=0, ddof=1) for v in trust}
+    leads = {v: list(zip((whole[v] - whole[v][at]).tolist(), errors[v].tolist(), strict=True)) for v in trust}
     firsts = np.zeros(len(names))
     for k in range(resamples):
-        firsts[int(np.mean([rankdata(-drawn[v][k]) for v in validators], axis=0).argmin())] += 1 / resamples
-    # Among equals the reference, which is surely safe.
-    order = sorted(range(len(names)), key=lambda i: (ranks[i], names[i] != reference))
-    chosen_name = names[order[0]]
-    said = {v: (lead[chosen_name][v][0], level * lead[chosen_name][v][1]) for v in validators}
-    return Agreement(
-        {name: {v: float(whole[v][i]) for v in validators} for i, name in enumerate(names)},
-        lead,
-        {name: float(ranks[i]) for i, name in enumerate(names)},
-        {name: float(firsts[i]) for i, name in enumerate(names)},
-        chosen_name,
-        tuple(v for v, (gap, noise) in said.items() if gap > noise and gap > 0),
-        tuple(v for v, (gap, noise) in said.items() if -gap > noise and gap < 0),
+        firsts[int(mean_ranks({v: drawn[v][k] for v in trust}, trust).argmin())] += 1 / resamples
+    return weighed(
+        {name: {v: float(whole[v][i]) for v in trust} for i, name in enumerate(names)},
+        {name: {v: leads[v][i] for v in trust} for i, name in enumerate(names)},
+        reference,
+        trust,
+        first={name: float(firsts[i]) for i, name in enumerate(names)},
+        apart=apart,
+        level=level,
     )
 
 
-def guarded(found: Agreement, reference: str) -> tuple[str, str]:
-    """Which model is shipped, and why, in a sentence: the chosen one only where validators agree beyond their noise.
+def calibration(seen: Seen) -> tuple[float, Floats]:
+    """What a model's logits are to be multiplied by, by the held-out source examples, and what each had in it.
 
-    At least half of them must prefer it beyond their noise, and none the reference.
+    Temperature scaling (Guo et al. 2017). A model that learned from its own predictions is surer than the others of
+    whatever it says; validators that prefer the sure would prefer it always.
+
+    Returns:
+        The scale b, and (N,) by how much another draw of the examples moves it for each copy of an example: its score
+        (the derivative of its log-likelihood) over the mean Fisher information.
     """
-    total = len(next(iter(found.values.values())))
-    if found.chosen == reference:
-        return reference, f"{reference} has the best mean rank over {total} validators."
-    if found.against:
-        against = ", ".join(found.against)
-        return reference, f"{found.chosen} has the best mean rank, but {against} prefers {reference} beyond its noise."
-    if 2 * len(found.beyond) < total:
-        return reference, (
-            f"{found.chosen} has the best mean rank, but only {len(found.beyond)} of {total} validators prefer it "
-            f"to {reference} beyond their noise."
-        )
-    return found.chosen, (
-        f"{len(found.beyond)} of {total} validators prefer {found.chosen} to {reference} beyond their noise, and none "
-        "the reverse."
+    scale = 1.0 / fit_temperature(seen.held, seen.y)
+    p = softmax(scale * seen.held)
+    z = np.maximum(np.asarray(seen.held, dtype=np.float64), -1e4)
+    mean = (p * z).sum(axis=1)
+    score = z[np.arange(len(z)), seen.y] - mean
+    information = float((p * z**2).sum(axis=1).mean() - (mean**2).mean()) + 1 / (len(z) * scale**2)
+    return scale, (score - score.mean()) / max(information, 1e-12)
+
+
+def scaled(seen: Seen, scale: float) -> Seen:
+    """The same with the logits of target predictions multiplied by `scale`."""
+    logits = scale * np.asarray(seen.asked, dtype=np.float64)
+    return replace(seen, asked=logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+
+
+def weighed(
+    values: Mapping[str, Mapping[str, float]],
+    lead: Mapping[str, Mapping[str, tuple[float, float]]],
+    reference: str,
+    trust: Mapping[str, float],
+    *,
+    first: Mapping[str, float],
+    apart: float = 1.0,
+    level: float = 1.96,
+) -> Agreement:
+    """What was said, weighed by trust; see :class:`Agreement` for the arguments."""
+    names = list(values)
+    total = sum(trust.values())
+    ranks = mean_ranks({v: np.array([values[name][v] for name in names]) for v in trust}, trust)
+    # Among equals the reference, which is surely safe.
+    chosen = names[min(range(len(names)), key=lambda i: (ranks[i], names[i] != reference))]
+    said = {v: (lead[chosen][v][0], level * lead[chosen][v][1]) for v in trust if trust[v] > 0}
+    beyond = tuple(v for v, (gap, noise) in said.items() if gap > noise and gap > 0)
+    against = tuple(v for v, (gap, noise) in said.items() if -gap > noise and gap < 0)
+    return Agreement(
+        dict(trust),
+        {name: dict(values[name]) for name in names},
+        {name: dict(lead[name]) for name in names},
+        {name: float(rank) for name, rank in zip(names, ranks, strict=True)},
+        dict(first),
+        chosen,
+        beyond,
+        against,
+        (sum(trust[v] for v in beyond) - sum(trust[v] for v in against)) / total,
+        apart,
     )
+
+
+def mean_ranks(values: Mapping[str, Floats], trust: Mapping[str, float]) -> Floats:
+    """(R,): by trust the mean over validators of the rank of each of R models; 1 is best, equals share a rank."""
+    from scipy.stats import rankdata
+
+    ranks: Floats = sum(weight * rankdata(-values[v]) for v, weight in trust.items()) / sum(trust.values())
+    return ranks
+
+
+def guarded(found: Agreement, reference: str, *, least: float = SUPPORT, apart: float = APART) -> tuple[str, str]:
+    """Which model is shipped, and why, in a sentence: the chosen one only where that is safe, else the reference.
+
+    Args:
+        found: what the validators say.
+        reference: the model that is shipped where they do not agree: source-only.
+        least: support that the chosen model must have.
+        apart: how well a classifier must tell the domains apart. Where they overlap, what the source's model says of
+            the target was learned from examples like it: there is little to win, and a map can only mislead.
+    """
+    if found.chosen == reference:
+        return reference, f"{reference} has the best mean rank over {len(found.trust)} validators."
+    if found.apart < apart:
+        return reference, (
+            f"the domains overlap: the area under the ROC curve of a classifier of domains is {found.apart:.2f}, and "
+            f"below {apart:.2f} adaptation has little to win."
+        )
+    who = ", ".join(found.beyond) or "no validator"
+    who += f" {'prefers' if len(found.beyond) < 2 else 'prefer'} {found.chosen}"
+    if found.against:
+        who += f", and {', '.join(found.against)} {reference},"
+    share = f"{100 * found.support:.0f} % of all trust, where {100 * least:.0f} % are asked for"
+    if found.support < least:
+        return reference, f"{who} beyond noise: {share}."
+    return found.chosen, f"{who} beyond noise: {share}."

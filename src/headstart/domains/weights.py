@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.domains.two_sample import squared_distances
+from headstart.domains.two_sample import Told, classifier_test, squared_distances
 from headstart.score.ridge import standardise
 
 Floats = NDArray[np.float64]
@@ -34,9 +34,11 @@ def discriminator(A: Features, B: Features, *, seed: int = 0) -> Floats:
     Ridge scores of each example by a classifier that was not fitted on it, made probabilities by a sigmoid fitted to
     them (Platt 1999). In-sample odds would be infinite wherever there are more features than examples.
     """
-    from headstart.domains.two_sample import classifier_test
+    return odds(classifier_test(np.asarray(A, np.float32), np.asarray(B, np.float32), permutations=0, seed=seed))
 
-    told = classifier_test(np.asarray(A, np.float32), np.asarray(B, np.float32), permutations=0, seed=seed)
+
+def odds(told: Told) -> Floats:
+    """(N,) weights of the source's examples, by what a domain classifier says of them."""
     slope, offset = _platt(told.source, told.target)
     return _mean_one(np.exp(np.clip(slope * told.source + offset, -30, 30)))
 

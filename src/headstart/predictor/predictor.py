@@ -52,6 +52,7 @@ class Predictor:
         temperature: logits are divided by it before the softmax (Guo et al. 2017).
         provenance: where it comes from: source, strategy, parameters, seed, licence, evidence digest. Plain JSON.
         left_out: (n, C) logits of the labelled target examples of an adaptation, by the model without each; not saved.
+        elsewhere: the head for examples of the source domain, where an adaptation has another one for those; not saved.
     """
 
     classes: tuple[str, ...]
@@ -60,15 +61,17 @@ class Predictor:
     temperature: float = 1.0
     provenance: dict[str, Any] = field(default_factory=dict)
     left_out: NDArray[np.float32] | None = field(default=None, repr=False)
+    elsewhere: Head | None = field(default=None, repr=False)
 
     @property
     def modality(self) -> Modality:
         """What it predicts on: pictures or texts."""
         return MODALITIES[self.body.modality]
 
-    def log_probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, D) vectors of the body to (N, C) log-probabilities."""
-        return log_softmax(self.head.logits(vectors) / np.float32(self.temperature))
+    def log_probabilities(self, vectors: NDArray[np.float32], *, elsewhere: bool = False) -> NDArray[np.float32]:
+        """(N, D) vectors of the body to (N, C) log-probabilities; `elsewhere`: by the source domain's head."""
+        head = self.elsewhere if elsewhere and self.elsewhere is not None else self.head
+        return log_softmax(head.logits(vectors) / np.float32(self.temperature))
 
     def predict_proba(self, inputs: Any, progress: Progress | None = None) -> NDArray[np.float32]:
         """Probabilities (N, C) float32, columns in the order of `classes`.

@@ -21,10 +21,8 @@ from headstart import files, profile
 from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.domains import several
-from headstart.domains.align import directions
 from headstart.domains.few import settled_by_labels
-from headstart.domains.validate import Agreement, Seen, agreement, guarded
-from headstart.domains.weights import discriminator
+from headstart.domains.validate import Agreement, Seen, agreement, common_ground, guarded
 from headstart.errors import OptionError, Problem, RunError, unknown
 from headstart.judge.evidence import Evidence
 from headstart.search.assemble import finalists
@@ -47,8 +45,6 @@ Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 ADAPTATION = "adaptation.json"
-WIDTH = 128
-"""Validators look at so many principal components of both domains at most."""
 RESERVE = 0.3
 """Share of the budget kept for validators, finalists and saving."""
 CURVE_DRAWS = 3
@@ -331,16 +327,16 @@ class _Adapter(Runner):
         _, held = episode.view.fold_index(0)
         X, Z, _, _ = self._features(episode)
         with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
-            weights = discriminator(X, Z, seed=self.options.seed)[held]
-            Xs, Xt = _narrow(X[held], Z)
-            weights = weights / max(float(weights.mean()), 1e-12)
+            ground = common_ground(X, Z, held, seed=self.options.seed)
             seen = {}
             for name, (_, one, two) in routes.items():
                 assert one.log_probabilities is not None
                 assert one.labels is not None
                 assert two.log_probabilities is not None
-                seen[name] = Seen(one.log_probabilities, one.labels, weights, two.log_probabilities, Xs, Xt)
-            return agreement(seen, SourceOnly.name, seed=self.options.seed)
+                seen[name] = Seen(
+                    one.log_probabilities, one.labels, ground.weights, two.log_probabilities, ground.Xs, ground.Xt
+                )
+            return agreement(seen, SourceOnly.name, apart=ground.apart, seed=self.options.seed)
 
     def _named(self, episode: Episode) -> str:
         event = self.ledger.first("domains")
@@ -404,13 +400,6 @@ def _called(setting: Setting) -> str:
     usual = strategies.parameters(type(setting.strategy).grid(setting.card)[0])
     rest = ", ".join(f"{key} {value}" for key, value in mine.items() if value != usual[key])
     return f"{setting.strategy.name} ({rest})" if rest else setting.strategy.name
-
-
-def _narrow(X: NDArray[np.float32], Z: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both on the principal components of both."""
-    both = np.concatenate([X, Z]).astype(np.float64)
-    onto = directions(both[:: max(1, len(both) // 2000)], WIDTH)
-    return (X @ onto).astype(np.float32), (Z @ onto).astype(np.float32)
 
 
 def _right(result: Result, labels: Labels) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +49,20 @@ class Domains:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """One classifier, as seen from either domain.
+
+    Args:
+        target: on raw features of the target domain: what is shipped.
+        source: on raw features of the source domain, which may have another map: what held-out source examples are
+            predicted by.
+    """
+
+    target: LinearHead
+    source: LinearHead
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A classifier of raw target features, and what is known of it.
 
@@ -57,11 +71,13 @@ class Fitted:
         left_out: (n, C) logits of the labelled target examples, of each as if it had not been learned from; None: none
             was learned from.
         said: what a reader should know of, as plain JSON.
+        elsewhere: the classifier of raw source features; None: it is the same.
     """
 
     head: LinearHead
     left_out: Features | None = None
     said: dict[str, Any] = field(default_factory=dict)
+    elsewhere: LinearHead | None = None
 
 
 class OnFeatures(ABC):
@@ -106,7 +122,8 @@ class OnFeatures(ABC):
         domains = Domains(Xs, view.examples.labels, Xt, len(view.classes), seed, view.examples.origin, few)
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
             found = self.fit(domains)
-        return Predictor(view.classes, body, found.head, provenance=dict(found.said), left_out=found.left_out)
+        said, left_out, elsewhere = dict(found.said), found.left_out, found.elsewhere
+        return Predictor(view.classes, body, found.head, provenance=said, left_out=left_out, elsewhere=elsewhere)
 
 
 class Shallow(OnFeatures):
@@ -119,8 +136,8 @@ class Shallow(OnFeatures):
     learns_few: ClassVar[bool] = True
 
     @abstractmethod
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
-        """The classifier of raw target features.
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+        """The classifier of raw features of either domain.
 
         Args:
             Xs: (N, D) of the source domain.
@@ -130,12 +147,16 @@ class Shallow(OnFeatures):
             seed: of everything random.
         """
 
+    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+        """The classifier of raw target features alone; see :meth:`sides`."""
+        return self.sides(Xs, ys, Xt, classes, seed).target
+
     def fit(self, domains: Domains) -> Fitted:
         """The head, with the target's few labels where it learns from those."""
-        head = self.head(domains.Xs, domains.ys, domains.Xt, domains.classes, domains.seed)
+        sides = self.sides(domains.Xs, domains.ys, domains.Xt, domains.classes, domains.seed)
         if domains.few is None or not self.learns_few:
-            return Fitted(head)
-        return corrected_by(head, domains)
+            return Fitted(sides.target, elsewhere=sides.source)
+        return replace(corrected_by(sides.target, domains), elsewhere=sides.source)
 
 
 def corrected_by(head: LinearHead, domains: Domains) -> Fitted:
@@ -176,16 +197,32 @@ def as_fitted(found: few_labels.Joint, weight: Floats, bias: Floats, yl: Labels)
     return Fitted(head, (scale * found.left_out).astype(np.float32), said)
 
 
-def each_standardised(Xs: Features, Xt: Features) -> tuple[Floats, Floats, Features, Features]:
-    """Both domains, each standardised by its own moments; then the target's mean and scale."""
-    mean, scale = standardise(Xs)
-    of_target, by_target = standardise(Xt)
-    return (
-        ((Xs - mean) / scale).astype(np.float64),
-        ((Xt - of_target) / by_target).astype(np.float64),
-        of_target,
-        by_target,
-    )
+@dataclass(frozen=True)
+class Standardised:
+    """Both domains, each standardised by its own moments.
+
+    Args:
+        S: (N, D) of the source.
+        T: (M, D) of the target.
+        of_source: its mean and scale, (D,) each.
+        of_target: likewise.
+    """
+
+    S: Floats
+    T: Floats
+    of_source: tuple[Features, Features]
+    of_target: tuple[Features, Features]
+
+    def sides(self, found: LinearHead, *, source: Floats | None = None, target: Floats | None = None) -> Sides:
+        """A classifier of standardised features, after a map of either domain where there is one, (D, d)."""
+        return Sides(on_raw(found, *self.of_target, target), on_raw(found, *self.of_source, source))
+
+
+def each_standardised(Xs: Features, Xt: Features) -> Standardised:
+    """Both domains, each standardised by its own moments."""
+    of_source, of_target = standardise(Xs), standardise(Xt)
+    S, T = (((X - mean) / scale).astype(np.float64) for X, (mean, scale) in ((Xs, of_source), (Xt, of_target)))
+    return Standardised(S, T, of_source, of_target)
 
 
 def on_raw(head: LinearHead, mean: Features, scale: Features, onto: Floats | None = None) -> LinearHead:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from headstart.domains.align import coral
-from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, classifier, each_standardised, on_raw
+from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier, each_standardised
 
 
 @dataclass(frozen=True)
@@ -17,21 +16,24 @@ class Coral(Shallow):
     """Correlation alignment (Sun, Feng & Saenko 2016).
 
     Args:
-        ridge: is added to both covariances, in standardised units; None: means and deviations alone are aligned.
+        ridge: is added to both covariances, in standardised units; None: means and deviations alone are aligned. The
+            paper's 1 blows up directions in which one domain hardly varies, and there are many where there are more
+            features than examples.
     """
 
     name: ClassVar[str] = "coral"
 
-    ridge: float | None = 1.0
+    ridge: float | None = 100.0
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """The paper's setting, and moments alone."""
-        return [cls(1.0), cls(None)]
+        """Covariances, and moments alone."""
+        return [cls(), cls(None)]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """A classifier of the recoloured source."""
-        S, T, mean, scale = each_standardised(Xs, Xt)
-        if self.ridge is not None:
-            S = S @ coral(S, T, ridge=self.ridge).source
-        return on_raw(classifier(S, ys, classes), mean, scale)
+        pair = each_standardised(Xs, Xt)
+        if self.ridge is None:
+            return pair.sides(classifier(pair.S, ys, classes))
+        recolour = coral(pair.S, pair.T, ridge=self.ridge).source
+        return pair.sides(classifier(pair.S @ recolour, ys, classes), source=recolour)

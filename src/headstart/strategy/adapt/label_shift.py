@@ -12,7 +12,7 @@ from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
 from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow
+from headstart.strategy.shallow import Features, Labels, Shallow, Sides
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LabelShift(Shallow):
         """Both estimators."""
         return [cls("mlls"), cls("bbse")]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """The source's classifier, calibrated, with other offsets."""
         found = linear.ridge(Xs, ys, classes)
         calibrated = calibrate(found.left_out, ys)
@@ -42,5 +42,6 @@ class LabelShift(Shallow):
         # A class of which nothing was found is made rare, not impossible.
         least = 0.5 / (len(Xt) + classes)
         offset = np.log(np.maximum(new, least)) - np.log(np.maximum(old, least))
-        bias = calibrated.scale * found.head.bias + calibrated.bias + offset
-        return LinearHead((calibrated.scale * found.head.weight).astype(np.float32), bias.astype(np.float32))
+        weight = (calibrated.scale * found.head.weight).astype(np.float32)
+        bias = calibrated.scale * found.head.bias + calibrated.bias
+        return Sides(*(LinearHead(weight, each.astype(np.float32)) for each in (bias + offset, bias)))

@@ -9,15 +9,14 @@ import numpy as np
 
 from headstart.domains.align import coral
 from headstart.domains.spread import propagate
-from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
 from headstart.strategy.shallow import (
     Features,
     Labels,
     Shallow,
+    Sides,
     each_standardised,
-    on_raw,
     one_hot,
     weighted,
 )
@@ -42,13 +41,14 @@ class Propagate(Shallow):
         """Two lengths of way that labels go."""
         return [cls(), cls(alpha=0.99)]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """Ridge to the propagated labels, source examples keeping theirs."""
-        S, T, mean, scale = each_standardised(Xs, Xt)
-        S = S @ coral(S, T).source
+        pair = each_standardised(Xs, Xt)
+        recolour, T = coral(pair.S, pair.T).source, pair.T
+        S = pair.S @ recolour
         Y = (one_hot(ys, classes) + 1) / 2
         known = np.concatenate([Y, np.zeros((len(T), classes))])
         spread = propagate(np.concatenate([S, T]), known, neighbours=self.neighbours, alpha=self.alpha)[len(S) :]
         targets = np.concatenate([2 * Y - 1, 2 * spread - 1])
         found = weighted(np.concatenate([S, T]), targets, np.ones(len(targets)))
-        return on_raw(found.as_logits(targets.argmax(axis=1)), mean, scale)
+        return pair.sides(found.as_logits(targets.argmax(axis=1)), source=recolour)

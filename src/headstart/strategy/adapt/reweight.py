@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from headstart.domains.weights import WEIGHTS
-from headstart.predictor import LinearHead
 from headstart.score.ridge import standardise
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, on_raw, one_hot, weighted
+from headstart.strategy.shallow import Features, Labels, Shallow, Sides, on_raw, one_hot, weighted
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,10 @@ class Reweight(Shallow):
         """Every estimator."""
         return [cls("discriminator", 0.5), cls("rulsif"), cls("kliep"), cls("kmm")]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """Weighted ridge."""
         ratio = WEIGHTS[self.weights](Xs, Xt) ** self.flat
         mean, scale = standardise(Xs)
         Z = (Xs - mean) / scale
-        return on_raw(weighted(Z, one_hot(ys, classes), ratio).as_logits(ys), mean, scale)
+        head = on_raw(weighted(Z, one_hot(ys, classes), ratio).as_logits(ys), mean, scale)
+        return Sides(head, head)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from headstart.domains.labels import calibrate
-from headstart.predictor import LinearHead
-from headstart.score.ridge import standardise
 from headstart.source.card import SourceCard
 from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
@@ -17,8 +15,8 @@ from headstart.strategy.shallow import (
     Features,
     Labels,
     Shallow,
+    Sides,
     each_standardised,
-    on_raw,
     one_hot,
     weighted,
 )
@@ -40,7 +38,7 @@ class SelfTrain(Shallow):
 
     name: ClassVar[str] = "self-train"
 
-    rounds: int = 10
+    rounds: int = 5
     sure: float = 0.5
     aligned: bool = True
     target_weight: float = 1.0
@@ -48,15 +46,15 @@ class SelfTrain(Shallow):
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
         """With aligned moments and without."""
-        return [cls(), cls(aligned=False), cls(sure=0.0)]
+        return [cls(), cls(aligned=False)]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """Ridge on the source and the surest targets."""
-        if self.aligned:
-            S, T, mean, scale = each_standardised(Xs, Xt)
-        else:
-            mean, scale = standardise(Xs)
-            S, T = ((X.astype(np.float64) - mean) / scale for X in (Xs, Xt))
+        pair = each_standardised(Xs, Xt)
+        if not self.aligned:
+            mean, scale = pair.of_source
+            pair = replace(pair, T=((Xt - mean) / scale).astype(np.float64), of_target=pair.of_source)
+        S, T = pair.S, pair.T
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         calibrated = calibrate(reference.left_out, ys)
         says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
@@ -71,7 +69,7 @@ class SelfTrain(Shallow):
             targets = np.concatenate([Y, one_hot(guessed, classes)])
             found = weighted(np.concatenate([S, T[chosen]]), targets, weights)
             says, head = found.scores(T), found.as_logits(np.concatenate([ys, guessed]))
-        return on_raw(head, mean, scale)
+        return pair.sides(head)
 
 
 def _surest(probabilities: np.ndarray, share: float, sure: float) -> np.ndarray:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt, Needs, Side
-from headstart.strategy.shallow import Features, Labels, Shallow, classifier
+from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class SourceOnly(Shallow):
         """One setting."""
         return [cls()]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """Ridge, its penalty by leave-one-out on the source."""
-        return classifier(Xs, ys, classes)
+        head = classifier(Xs, ys, classes)
+        return Sides(head, head)

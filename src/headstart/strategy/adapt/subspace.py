@@ -1,4 +1,4 @@
-"""subspace: turn the principal subspace of the source domain towards that of the target domain."""
+"""subspace: turn the principal subspace of the target domain towards that of the source domain."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from headstart.domains.align import subspace
-from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, classifier, each_standardised, on_raw
+from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier, each_standardised
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Subspace(Shallow):
         """Two widths."""
         return [cls(30), cls(80)]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
-        """A classifier in the target's subspace."""
-        S, T, mean, scale = each_standardised(Xs, Xt)
-        maps = subspace(S, T, width=self.width)
-        return on_raw(classifier(S @ maps.source, ys, classes), mean, scale, maps.target)
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+        """A classifier in the source's subspace, to which the target's is turned."""
+        pair = each_standardised(Xs, Xt)
+        maps = subspace(pair.S, pair.T, width=self.width)
+        return pair.sides(classifier(pair.S @ maps.source, ys, classes), source=maps.source, target=maps.target)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from headstart.domains.align import reduced, tca
-from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, classifier, each_standardised, on_raw
+from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier, each_standardised
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,10 @@ class Tca(Shallow):
         """TCA, and JDA as long as in the paper."""
         return [cls(), cls(rounds=10), cls(width=80, rounds=10)]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """A classifier of the components."""
-        S, T, mean, scale = each_standardised(Xs, Xt)
+        pair = each_standardised(Xs, Xt)
+        S, T = pair.S, pair.T
         start = reduced(S, T)
         onto = tca(start, width=self.width, mu=self.mu)
         found = classifier(S @ onto, ys, classes)
@@ -43,4 +43,4 @@ class Tca(Shallow):
             guessed = found.logits((T @ onto).astype("float32")).argmax(axis=1)
             onto = tca(start, width=self.width, mu=self.mu, ys=ys, yt=guessed)
             found = classifier(S @ onto, ys, classes)
-        return on_raw(found, mean, scale, onto)
+        return pair.sides(found, source=onto, target=onto)

@@ -17,9 +17,9 @@ from headstart.strategy.shallow import (
     Features,
     Labels,
     Shallow,
+    Sides,
     classifier,
     each_standardised,
-    on_raw,
     one_hot,
     weighted,
 )
@@ -46,26 +46,28 @@ class Transport(Shallow):
         """With classes, without, and JDOT."""
         return [cls(), cls(strength=0.0), cls(rounds=10)]
 
-    def head(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> LinearHead:
+    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
         """A classifier of the carried source, or of the target's carried labels."""
-        S, T, mean, scale = each_standardised(Xs, Xt)
+        pair = each_standardised(Xs, Xt)
+        S, T = pair.S, pair.T
         cost = squared_distances(S, T)
         cost /= max(float(np.median(cost)), 1e-12)
         if self.rounds:
-            return on_raw(self._joint(S, ys, T, classes, cost), mean, scale)
+            return pair.sides(self._joint(S, ys, T, classes, cost))
         if self.strength:
             coupling = class_transport(cost, ys, self.epsilon, strength=self.strength)
         else:
             coupling = sinkhorn(cost, self.epsilon)
-        return on_raw(classifier(carried(coupling, T), ys, classes), mean, scale)
+        return pair.sides(classifier(carried(coupling, T), ys, classes))
 
     def _joint(self, S: np.ndarray, ys: Labels, T: np.ndarray, classes: int, cost: np.ndarray) -> LinearHead:
         """JDOT: min over couplings and f of the sum of G_ij (d(x_i, x_j) + (y_i - f(x_j))^2), in turn."""
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         Y = one_hot(ys, classes)
         says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
+        start = np.zeros(len(T))
         for _ in range(self.rounds):
-            coupling = sinkhorn(cost + squared_distances(Y, np.clip(says, -1, 1)) / 4, self.epsilon)
+            coupling = sinkhorn(cost + squared_distances(Y, np.clip(says, -1, 1)) / 4, self.epsilon, start=start)
             targets = (coupling.T @ Y) * len(T)
             found = weighted(T, targets, np.ones(len(T)))
             says, head = found.scores(T), found.as_logits(targets.argmax(axis=1))

@@ -1,0 +1,367 @@
+"""Domain adaptation chosen without target labels, on five families of pairs of domains, beside skada.
+
+    python -m benchmarks adapt --set families=2 --set peer=0 --results FOLDER     # the first two, without skada
+
+For every pair each way of adaptation is fitted on all of both domains, and the validators and the guard of `headstart
+adapt` choose; then, and only for this table, the target's labels tell what each was worth. How far each validator is
+trusted, and how much support the guard asks for, is what the *other* families say, never the family itself. Fitted
+routes are kept in the user's cache until their code changes, so that a cut run goes on where it was. There is no time
+budget.
+
+skada (0.6) runs on the same features in an environment of its own, every method with its default hyper-parameters, and
+is picked by each of its own label-free scorers. KLIEP, DASVM, TJM and TSL are left out: each takes minutes a pair. Both
+sides have one thread, and times are CPU seconds, which a busy machine hardly changes.
+
+    python -m benchmarks.adapt     # from the kept result: RELIABILITY, as headstart.domains.validate holds it
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from benchmarks import common
+from benchmarks.adapt_tasks import FAMILIES, Task
+from benchmarks.adapt_units import unit
+from benchmarks.common import DATA, target
+from benchmarks.peers import environment
+
+RESAMPLES = 1_000
+BAD, RARE = 0.01, 0.05  # worse by more than this, in no more than this share of pairs
+PUBLISHED = {"1NN": 0.314, "SVM": 0.411, "CORAL": 0.488}  # means of the 12 pairs of Office-Caltech, SURF
+LEAST = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # supports that the guard might ask for
+RATIO = 5.0
+LIMIT = 3600.0  # seconds of skada on one pair
+SHARED = {  # ways that both have: ours, and skada's
+    "coral": "coral",
+    "subspace": "subspace",
+    "tca": "tca",
+    "transport (strength 0.0)": "entropic_ot",
+    "transport": "class_ot",
+    "transport (rounds 10)": "jdot",
+    "reweight": "discriminator",
+    "reweight (weights kmm, flat 1.0)": "kmm",
+}
+SOURCE_ONLY = "source-only"
+
+
+def main(families: int = len(FAMILIES), peer: int = 1) -> Iterator[dict[str, Any]]:
+    """Every family; what there is so far after each.
+
+    Args:
+        families: how many, in the order of `FAMILIES`.
+        peer: 0 leaves skada out.
+    """
+    chosen = list(FAMILIES)[:families]
+    if absent := [
+        FAMILIES[name][1] for name in chosen if FAMILIES[name][1] and not (DATA / FAMILIES[name][1]).is_dir()
+    ]:
+        yield {"skipped": f"no {', '.join(absent)}"}
+        return
+    why = environment.lacking(requirements=environment.DOMAINS) if peer else "not asked for"
+    records: dict[str, list[dict[str, Any]]] = {}
+    for family in chosen:
+        records[family] = []
+        for task in FAMILIES[family][0]():
+            record = measured(task)
+            if not why:
+                record["skada"] = beside(task)
+            records[family].append(record)
+            print(f"   {family}, {task.name}: {_words(record)}", file=sys.stderr, flush=True)
+        yield {"partial": True} | summary(records, why) if len(records) < len(chosen) else summary(records, why)
+
+
+def measured(task: Task) -> dict[str, Any]:
+    """One pair: what every validator says of every route, what every route is worth, and what all of it took."""
+    from headstart.domains.validate import Seen, agreement, common_ground
+
+    fitted = unit(task)
+    began = time.process_time()
+    with threadpool_limits(1, user_api="blas"):
+        ground = common_ground(task.Xs, task.Xt, fitted.held)
+        seen = {
+            name: Seen(fitted.left_out[i], task.ys[fitted.held], ground.weights, fitted.asked[i], ground.Xs, ground.Xt)
+            for i, name in enumerate(fitted.names)
+        }
+        said = agreement(seen, SOURCE_ONLY, apart=ground.apart)
+    spent = time.process_time() - began
+    right = fitted.asked.argmax(axis=2) == task.yt
+    return {
+        "name": task.name,
+        "examples": [len(task.ys), len(task.yt)],
+        "right": dict(zip(fitted.names, right, strict=True)),
+        "cpu_seconds": dict(zip(fitted.names, fitted.cpu.tolist(), strict=True)),
+        "choosing_cpu_seconds": spent,
+        "said": said,
+    }
+
+
+def beside(task: Task) -> dict[str, Any]:
+    """The methods of skada on the same features and, in the plane, on the points themselves with a kernel machine."""
+    python = environment.python(environment.DOMAINS)
+    assert python is not None
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        path, out = Path(name) / "task.npz", Path(name) / "peer.json"
+        for how, pair in (("features", (task.Xs, task.Xt)), ("points", task.points)):
+            if pair is not None:
+                np.savez(path, Xs=pair[0], ys=task.ys, Xt=pair[1], yt=task.yt, kernel=int(how == "points"))
+                found[how] = common.peer(python, "skada_adapt", out, path, limit=LIMIT)
+    return found
+
+
+# -- choosing, with what the other families say -----------------------------------------------------------------------
+
+
+def reliability(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Validator -> mean over pairs of Spearman's correlation between its values and the truth, over all routes."""
+    from scipy.stats import spearmanr
+
+    found: dict[str, list[float]] = {}
+    for record in records:
+        truth = [float(right.mean()) for right in record["right"].values()]
+        for v in next(iter(record["said"].values.values())):
+            values = [record["said"].values[name][v] for name in record["right"]]
+            flat = len(set(values)) < 2 or len(set(truth)) < 2
+            found.setdefault(v, []).append(0.0 if flat else float(spearmanr(values, truth).statistic))
+    return {v: mean(each) for v, each in found.items()}
+
+
+def weighed_by(record: dict[str, Any], others: list[list[dict[str, Any]]]) -> Any:
+    """What the validators of one pair say together, trusted as the other families say."""
+    from headstart.domains.validate import trusted, weighed
+
+    said = record["said"]
+    trust = trusted([reliability(family) for family in others])
+    if not sum(trust.values()):  # nothing is known elsewhere
+        trust = dict.fromkeys(said.trust, 1.0)
+    return weighed(said.values, said.lead, SOURCE_ONLY, trust, first=said.first, apart=said.apart)
+
+
+def least_support(families: list[list[dict[str, Any]]]) -> float:
+    """The support that gains most over some families, each trusted as the rest of them say, and seldom does harm."""
+    from headstart.domains.validate import SUPPORT, guarded
+
+    if len(families) < 2:
+        return SUPPORT
+    found = [
+        (record, weighed_by(record, [other for other in families if other is not family]))
+        for family in families
+        for record in family
+    ]
+    best = (-np.inf, -np.inf, SUPPORT)
+    for least in LEAST:
+        gains = []
+        for record, said in found:
+            right = record["right"][guarded(said, SOURCE_ONLY, least=least)[0]]
+            gains.append(float(right.mean() - record["right"][SOURCE_ONLY].mean()))
+        harm = max(0.0, float(np.mean(np.array(gains) < -BAD)) - RARE)
+        best = max(best, (-harm, float(np.mean(gains)), least))
+    return best[-1]
+
+
+def picked(tasks: list[dict[str, Any]], others: list[list[dict[str, Any]]]) -> list[tuple[str, str]]:
+    """For every pair what is ranked first, and what is shipped; trust and support are what the other families say."""
+    from headstart.domains.validate import guarded
+
+    least = least_support(others)
+    found = [weighed_by(record, others) for record in tasks]
+    return [(said.chosen, guarded(said, SOURCE_ONLY, least=least)[0]) for said in found]
+
+
+def gain(diffs: list[NDArray[np.float64]], seed: int = 0) -> list[float]:
+    """Mean over pairs of mean differences, and its 95 % interval over drawn examples of every pair."""
+    rng = np.random.default_rng(seed)
+    draws = [rng.multinomial(len(d), np.full(len(d), 1 / len(d)), RESAMPLES) @ d / len(d) for d in diffs]
+    low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+    return [round(float(value), 4) for value in (mean(float(d.mean()) for d in diffs), low, high)]
+
+
+def summary(records: dict[str, list[dict[str, Any]]], why: str) -> dict[str, Any]:
+    """The tables and what they must show."""
+    families: dict[str, Any] = {}
+    for family, tasks in records.items():
+        others = [each for name, each in records.items() if name != family]
+        families[family] = _family(tasks, picked(tasks, others)) | {"least_support": least_support(others)}
+    return {"families": families, **({"without_skada": why} if why else {}), "targets": _targets(families)}
+
+
+def _family(tasks: list[dict[str, Any]], picks: list[tuple[str, str]]) -> dict[str, Any]:
+    oracle = [max(t["right"], key=lambda name: t["right"][name].mean()) for t in tasks]
+    sides = {"first": [p[0] for p in picks], "pick": [p[1] for p in picks], "oracle": oracle}
+    ways = {name: [name] * len(tasks) for name in tasks[0]["right"]} | sides
+    table = {}
+    for way, names in ways.items():
+        right = [t["right"][name] for t, name in zip(tasks, names, strict=True)]
+        base = [t["right"][SOURCE_ONLY] for t in tasks]
+        diffs = [r.astype(np.float64) - b for r, b in zip(right, base, strict=True)]
+        table[way] = {
+            "accuracy": round(mean(float(r.mean()) for r in right), 4),
+            "gain": gain(diffs),
+            "worse": sum(float(d.mean()) < -BAD for d in diffs),
+        }
+        if way in tasks[0]["cpu_seconds"]:
+            table[way]["fit_cpu_seconds"] = round(mean(t["cpu_seconds"][way][0] for t in tasks), 3)
+    found: dict[str, Any] = {
+        "pairs": [
+            {
+                "name": t["name"],
+                "examples": t["examples"],
+                "accuracy": {way: round(float(t["right"][ways[way][i]].mean()), 4) for way in (SOURCE_ONLY, *sides)},
+                "ranked_first": picks[i][0],
+                "shipped": picks[i][1],
+            }
+            for i, t in enumerate(tasks)
+        ],
+        "ways": table,
+        "reliability": {v: round(value, 3) for v, value in reliability(tasks).items()},
+        "whole_cpu_seconds": round(
+            sum(float(np.sum(list(t["cpu_seconds"].values()))) + t["choosing_cpu_seconds"] for t in tasks), 1
+        ),
+    }
+    if "skada" in tasks[0]:
+        found["skada"] = {how: _skada(tasks, how, picks) for how in tasks[0]["skada"]}
+    return found
+
+
+def _skada(tasks: list[dict[str, Any]], how: str, picks: list[tuple[str, str]]) -> dict[str, Any]:
+    """The methods of skada and the picks of its scorers, and by how much our pick is above the best of those."""
+    methods = [t["skada"][how]["methods"] for t in tasks]
+    names = [name for name in methods[0] if all("accuracy" in each[name] for each in methods)]
+    scorers = {
+        scorer
+        for name in names
+        for scorer in methods[0][name]["scores"]
+        if all(each[SOURCE_ONLY]["scores"][scorer] is not None for each in methods)
+    }
+    by_scorer = {scorer: [_picked_by(scorer, names, each) for each in methods] for scorer in sorted(scorers)}
+    best = max(by_scorer, key=lambda scorer: mean(by_scorer[scorer]))
+    ahead = np.array([float(t["right"][picks[i][1]].mean()) - by_scorer[best][i] for i, t in enumerate(tasks)])
+    seconds = ("fit_cpu_seconds", "score_cpu_seconds")
+    return {
+        "versions": tasks[0]["skada"][how]["versions"],
+        "methods": {
+            name: {
+                "accuracy": round(mean(each[name]["accuracy"] for each in methods), 4),
+                "fit_cpu_seconds": round(mean(each[name]["fit_cpu_seconds"] for each in methods), 3),
+            }
+            for name in names
+        },
+        "failed": sorted(set(methods[0]) - set(names)),
+        "picks": {scorer: round(mean(found), 4) for scorer, found in by_scorer.items()},
+        "best_scorer": best,
+        "ahead": [round(float(ahead.mean()), 4), round(float(ahead.std(ddof=1) / np.sqrt(len(ahead))), 4)],
+        "whole_cpu_seconds": round(sum(each[n][s] for each in methods for n in names for s in seconds), 1),
+    }
+
+
+def _picked_by(scorer: str, names: list[str], methods: dict[str, Any]) -> float:
+    """The accuracy of the method that a scorer of skada puts first on one pair."""
+    able = [name for name in names if methods[name]["scores"][scorer] is not None]
+    return float(methods[max(able, key=lambda name: methods[name]["scores"][scorer])]["accuracy"])
+
+
+def _targets(families: dict[str, Any]) -> list[dict[str, object]]:
+    lines = []
+    for name, family in families.items():
+        found = family["ways"]["pick"]
+        least = -BAD if name == "simulated" else 0.0
+        asked = "never more than 1 point below" if least else "at least"
+        lines.append(
+            target(f"{name}: our pick on average {asked} source-only", found["gain"][0] >= least, _gain(found["gain"]))
+        )
+    worse = sum(family["ways"]["pick"]["worse"] for family in families.values())
+    pairs = sum(len(family["pairs"]) for family in families.values())
+    lines.append(
+        target(
+            "our pick worse than source-only by more than 1 point in at most 5 % of pairs",
+            worse <= RARE * pairs,
+            f"{worse} of {pairs}",
+        )
+    )
+    if "office" in families:
+        found = families["office"]["ways"]["pick"]["accuracy"]
+        what = ", ".join(f"{name} {100 * score:.1f}" for name, score in PUBLISHED.items())
+        lines.append(target(f"office: our pick above {what}", found > max(PUBLISHED.values()), f"{100 * found:.1f} %"))
+    for name, family in families.items():
+        for how, theirs in family.get("skada", {}).items():
+            ahead, error = theirs["ahead"]
+            lines.append(
+                target(
+                    f"{name}, {how}: our pick at least skada's best label-free pick, within two standard errors",
+                    ahead >= -2 * error,
+                    f"{100 * ahead:+.1f} points, standard error {100 * error:.1f}",
+                )
+            )
+    if ratios := _ratios(families):
+        found = ", ".join(f"{ours} {ratio:.1f}" for ours, ratio in ratios.items())
+        middle = float(np.median(list(ratios.values())))
+        lines.append(
+            target(
+                f"CPU seconds to fit, skada against ours, median over ways that both have: at least {RATIO:.0f}",
+                middle >= RATIO,
+                f"{middle:.1f} ({found})",
+            )
+        )
+        whole = sum(f["skada"]["features"]["whole_cpu_seconds"] for f in families.values())
+        ours = sum(f["whole_cpu_seconds"] for f in families.values())
+        lines.append(
+            target(
+                f"CPU seconds to fit every way and to choose, skada against ours: at least {RATIO:.0f}",
+                whole >= RATIO * ours,
+                f"{whole / ours:.1f}",
+            )
+        )
+    return lines
+
+
+def _ratios(families: dict[str, Any]) -> dict[str, float]:
+    """Ours -> how many times our CPU seconds skada takes for the same way, over all pairs of all families."""
+    found = {}
+    for ours, theirs in SHARED.items():
+        spent = [
+            (
+                len(f["pairs"]) * f["skada"]["features"]["methods"][theirs]["fit_cpu_seconds"],
+                len(f["pairs"]) * f["ways"][ours]["fit_cpu_seconds"],
+            )
+            for f in families.values()
+            if theirs in f.get("skada", {}).get("features", {}).get("methods", {})
+        ]
+        if spent:
+            found[ours] = round(sum(s for s, _ in spent) / max(sum(o for _, o in spent), 1e-9), 2)
+    return found
+
+
+def _gain(found: list[float]) -> str:
+    estimate, low, high = (100 * value for value in found)
+    return f"{estimate:+.1f} points ({low:+.1f} to {high:+.1f})"
+
+
+def _words(record: dict[str, Any]) -> str:
+    scores = {name: 100 * float(right.mean()) for name, right in record["right"].items()}
+    best = max(scores, key=lambda name: scores[name])
+    first = record["said"].chosen
+    told = ", ".join(f"{what} {name} {scores[name]:.1f}" for what, name in (("ranked first", first), ("best", best)))
+    return f"source-only {scores[SOURCE_ONLY]:.1f}, {told}"
+
+
+def _command() -> None:
+    """Print what the last kept result says of every validator, as `headstart.domains.validate` holds it."""
+    path = Path(__file__).parent / "results" / "adapt.json"
+    families = json.loads(path.read_text(encoding="utf-8"))["measured"]["families"]
+    for name, family in families.items():
+        print(f'"{name}": ({", ".join(map(str, family["reliability"].values()))}),')
+
+
+if __name__ == "__main__":
+    _command()

@@ -1,0 +1,111 @@
+"""The units of `benchmarks.adapt`: every way of adaptation fitted on one pair, kept until its code changes."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from benchmarks import adapt_tasks
+from benchmarks.adapt_tasks import Task
+from headstart import strategy as strategies
+from headstart.domains import align, labels, spread, transport, two_sample, weights
+from headstart.files import cache_directory
+from headstart.predictor import LinearHead
+from headstart.score import ridge
+from headstart.strategy import linear, shallow
+from headstart.strategy.shallow import Shallow
+from headstart.target.split import folds
+from headstart.target.view import FOLDS
+
+CODE = (align, labels, spread, transport, two_sample, weights, ridge, linear, shallow, adapt_tasks)
+"""Modules that a unit depends on, beside those of the ways of adaptation themselves."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One task with every route fitted.
+
+    Args:
+        names: R routes, source-only first.
+        held: rows of the source that were left out of the second fit of every route.
+        asked: (R, M, C) log-probabilities of the target's examples, fitted on all of the source.
+        left_out: (R, H, C) log-probabilities of the held-out source examples, fitted without them.
+        cpu: (R, 2) CPU seconds of either fit.
+    """
+
+    names: tuple[str, ...]
+    held: NDArray[np.int64]
+    asked: NDArray[np.float32]
+    left_out: NDArray[np.float32]
+    cpu: NDArray[np.float64]
+
+
+def routes() -> Iterator[tuple[str, Shallow]]:
+    """Every setting of every shallow way of adaptation, source-only first, by the name that a run gives it."""
+    for kind in strategies.ADAPTATIONS.values():
+        if issubclass(kind, Shallow):
+            usual = strategies.parameters(kind.grid(None)[0])
+            for setting in kind.grid(None):
+                mine = strategies.parameters(setting)
+                rest = ", ".join(f"{key} {value}" for key, value in mine.items() if value != usual[key])
+                yield f"{kind.name} ({rest})" if rest else kind.name, setting
+
+
+def unit(task: Task) -> Unit:
+    """The unit of a task, from the cache where it has it. No route sees a label of the target."""
+    path = cache_directory() / "benchmarks" / "adapt" / _version() / f"{task.family} {task.name}.npz"
+    if path.is_file():
+        with np.load(path) as found:
+            return Unit(
+                tuple(json.loads(str(found["names"]))), *(found[k] for k in ("held", "asked", "left_out", "cpu"))
+            )
+    made = _fitted(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, building = tempfile.mkstemp(suffix=".npz", dir=path.parent)
+    with os.fdopen(handle, "wb") as stream:
+        np.savez_compressed(
+            stream, names=json.dumps(made.names), held=made.held, asked=made.asked, left_out=made.left_out, cpu=made.cpu
+        )
+    os.replace(building, path)
+    return made
+
+
+def _fitted(task: Task) -> Unit:
+    held = folds(task.ys, FOLDS, seed=0)[0]
+    kept = np.setdiff1d(np.arange(len(task.ys)), held)
+    names, asked, left_out, cpu = [], [], [], []
+    with threadpool_limits(1, user_api="blas"):
+        for name, strategy in routes():
+            began = time.process_time()
+            whole = strategy.sides(task.Xs, task.ys, task.Xt, task.classes, 0)
+            between = time.process_time()
+            part = strategy.sides(task.Xs[kept], task.ys[kept], task.Xt, task.classes, 0)
+            cpu.append((between - began, time.process_time() - between))
+            names.append(name)
+            asked.append(_log_probabilities(whole.target, task.Xt))
+            left_out.append(_log_probabilities(part.source, task.Xs[held]))
+    return Unit(tuple(names), held, np.stack(asked), np.stack(left_out), np.array(cpu))
+
+
+def _log_probabilities(head: LinearHead, X: NDArray[np.float32]) -> NDArray[np.float32]:
+    logits = head.logits(X).astype(np.float64)
+    return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _version() -> str:
+    """A digest of the code behind a unit."""
+    kinds = {type(strategy) for _, strategy in routes()}
+    files = {str(module.__file__) for module in CODE} | {inspect.getfile(kind) for kind in kinds} | {__file__}
+    parts = [Path(name).read_bytes() for name in sorted(files, key=lambda name: Path(name).name)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]

@@ -1,0 +1,103 @@
+"""The benchmark of domain adaptation: its shifts are what they are called, and a family is judged by the others."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import adapt
+from benchmarks.adapt_tasks import SHIFTS, bumps, planar
+from benchmarks.adapt_units import routes
+from headstart.domains.validate import VALIDATORS, Agreement
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_planar_shifts_are_what_they_are_called(shift: str) -> None:
+    A, a, B, b = planar(shift, 0)
+    assert len(A) == len(B) == (1200 if shift == "subspace" else 800)
+    assert a.mean() == pytest.approx(0.5)
+    share = {"covariate": b.mean(), "target": 0.1}.get(shift, 0.5)
+    assert b.mean() == pytest.approx(share)
+    middle = {c: (A[a == c].mean(axis=0), B[b == c].mean(axis=0)) for c in (0, 1)}
+    for source, target in middle.values():
+        if shift == "covariate":
+            assert np.linalg.norm(target - (0, 2)) < np.linalg.norm(source - (0, 2))
+        if shift == "target":
+            assert target == pytest.approx(source, abs=0.5)
+        if shift == "concept":
+            assert target == pytest.approx(0.7 * source + 1, abs=0.2)
+        if shift == "subspace":
+            assert target == pytest.approx(-source, abs=0.1)
+    assert not np.array_equal(planar(shift, 1)[0], A)
+    S, T = bumps(A, B, 0)
+    assert S.max() <= 1.0
+    assert np.corrcoef(np.linalg.norm(A[0] - B, axis=1), ((S[0] - T) ** 2).sum(axis=1))[0, 1] > 0.5
+
+
+def test_routes_are_named_as_a_run_names_them_and_source_only_is_first() -> None:
+    names = [name for name, _ in routes()]
+    assert names[0] == adapt.SOURCE_ONLY
+    assert len(set(names)) == len(names)
+    assert set(adapt.SHARED) <= set(names)
+
+
+def record(right: dict[str, float], good: str, bad: str, n: int = 1000) -> dict[str, Any]:
+    """A pair on which one validator tells the truth about every route and another the opposite."""
+    values = {name: {good: score, bad: -score} for name, score in right.items()}
+    lead = {
+        name: {v: (value - values[adapt.SOURCE_ONLY][v], 0.001) for v, value in by.items()}
+        for name, by in values.items()
+    }
+    said = Agreement({good: 1.0, bad: 1.0}, values, lead, {}, {}, "", (), (), 0.0, 1.0)
+    return {
+        "name": "one to other",
+        "examples": [n, n],
+        "right": {name: np.arange(n) < n * score for name, score in right.items()},
+        "cpu_seconds": dict.fromkeys(right, (2.0, 1.0)),
+        "choosing_cpu_seconds": 1.0,
+        "said": said,
+    }
+
+
+def test_a_family_is_judged_with_the_trust_of_the_others() -> None:
+    scores = {adapt.SOURCE_ONLY: 0.5, "better": 0.7, "worse": 0.3}
+    first, second = list(VALIDATORS)[:2]
+    mine, others = record(scores, first, second), record(scores, second, first)
+    assert adapt.reliability([mine]) == {first: 1.0, second: -1.0}
+    # Elsewhere the second was right: here, where it is wrong, it is believed all the same.
+    assert adapt.picked([mine], [[others]]) == [("worse", "worse")]
+    assert adapt.picked([others], [[others], [others]]) == [("better", "better")]
+
+
+def test_the_summary_counts_harm_and_the_pages_show_it() -> None:
+    scores = {adapt.SOURCE_ONLY: 0.5, "better": 0.7, "worse": 0.3}
+    first, second = list(VALIDATORS)[:2]
+    records = {"pacs": [record(scores, first, second)], "digits": [record(scores, second, first)]}
+    found = adapt.summary(records, "not asked for")
+    # Each is judged by the other, which trusts the wrong one.
+    assert [family["ways"]["pick"]["gain"][0] for family in found["families"].values()] == [-0.2, -0.2]
+    assert found["families"]["pacs"]["ways"]["pick"]["worse"] == 1
+    assert found["families"]["pacs"]["ways"]["oracle"]["accuracy"] == 0.7
+    assert found["families"]["pacs"]["whole_cpu_seconds"] == 10.0
+    assert [line["met"] for line in found["targets"]] == [False, False, False]
+    spec = importlib.util.spec_from_file_location("generate", Path(__file__).parents[2] / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert "| pacs | 1 | 50.0 % | 30.0 % | 30.0 % | -20.0, " in generate.adapt_table(found)
+
+
+def test_gains_are_means_over_pairs_with_intervals_over_examples() -> None:
+    diffs = [np.repeat([1.0, 0.0], [20, 80]), np.repeat([-1.0, 0.0], [5, 45])]
+    estimate, low, high = adapt.gain(diffs)
+    assert estimate == pytest.approx((0.2 - 0.1) / 2)
+    # Two independent means of 100 and 50 draws.
+    error = np.sqrt(0.16 / 100 + 0.09 / 50) / 2
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.15)
