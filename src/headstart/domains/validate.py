@@ -252,7 +252,7 @@ def trusted(families: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return {v: max(0.0, float(np.mean([family[v] for family in found]))) ** 2 for v in found[0]} if found else {}
 
 
-TRUST = trusted(RELIABILITY.values()) or dict.fromkeys(VALIDATORS, 1.0)
+TRUST = trusted(RELIABILITY.values())
 """How far each validator is trusted where nothing else is said."""
 APART = 0.85
 """A classifier that tells the domains apart less well, by the area under its ROC curve, finds nothing to align."""
@@ -321,16 +321,9 @@ def agreement(
     scales = [calibration(seen) for seen in models.values()]
     whole, drawn = {}, {}
     for v in trust:
-        ask, values, draws = VALIDATORS[v], [], []
-        for seen, (scale, shifts) in zip(models.values(), scales, strict=True):
-            columns = ask.columns(scaled(seen, scale))
-            values.append(float(ask.of_means(columns.mean(axis=0))))
-            draws.append(ask.of_means(counts[ask.side] @ columns))
-            if ask.sure:  # how sure the model may be was found on examples that are drawn, too
-                more = float(ask.of_means(ask.columns(scaled(seen, STEP * scale)).mean(axis=0)))
-                slope = (more - values[-1]) / ((STEP - 1) * scale)
-                draws[-1] = draws[-1] + slope * (counts["source"] @ shifts)
-        whole[v], drawn[v] = np.array(values), np.stack(draws, axis=1)
+        pairs = zip(models.values(), scales, strict=True)
+        answers = [_answer(VALIDATORS[v], seen, *scale, counts) for seen, scale in pairs]
+        whole[v], drawn[v] = np.array([value for value, _ in answers]), np.stack([d for _, d in answers], axis=1)
     at = names.index(reference)
     errors = {v: (drawn[v] - drawn[v][:, [at]]).std(axis=0, ddof=1) for v in trust}
     leads = {v: list(zip((whole[v] - whole[v][at]).tolist(), errors[v].tolist(), strict=True)) for v in trust}
@@ -346,6 +339,28 @@ def agreement(
         apart=apart,
         level=level,
     )
+
+
+def _answer(
+    ask: Validator, seen: Seen, scale: float, shifts: Floats, counts: Mapping[str, Floats]
+) -> tuple[float, Floats]:
+    """What a validator says of a calibrated model, and on every draw of examples, (R,).
+
+    Args:
+        ask: the validator.
+        seen: the model.
+        scale: of its logits; see :func:`calibration`.
+        shifts: likewise.
+        counts: side -> (R, n), how often each draw has each example, over n.
+    """
+    columns = ask.columns(scaled(seen, scale))
+    value = float(ask.of_means(columns.mean(axis=0)))
+    draws = ask.of_means(counts[ask.side] @ columns)
+    if ask.sure:  # how sure the model may be was found on examples that are drawn, too
+        more = float(ask.of_means(ask.columns(scaled(seen, STEP * scale)).mean(axis=0)))
+        slope = (more - value) / ((STEP - 1) * scale)
+        draws = draws + slope * (counts["source"] @ shifts)
+    return value, draws
 
 
 def calibration(seen: Seen) -> tuple[float, Floats]:
