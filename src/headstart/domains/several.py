@@ -232,7 +232,8 @@ def _left_out(
             models[called] = Seen(held=logs, y=y, weights=weight, asked=asked, Xs=X, Xt=Xt)
             if few is not None:
                 right[called] = (few[0] @ model.weight.T + model.bias).argmax(axis=1) == few[1]
-        said = agreement(models, ALL, seed=seed)
+        # Trust in validators was learned on ways of adaptation; of sources nothing is known, and they count alike.
+        said = agreement(models, ALL, trust=dict.fromkeys(VALIDATORS, 1.0), seed=seed)
         held_right = {called: seen.held.argmax(axis=1) == y for called, seen in models.items()}
         compare.append(
             _WithAndWithout(
