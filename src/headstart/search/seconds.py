@@ -29,7 +29,7 @@ USUAL_OF_TEXTS = 8e10  # the dense layers of encoders run twice as fast as depth
 PREPARING = 4.0  # seconds to load a network and compile it
 PREPARED = 0.3  # the same where it was compiled before
 FIRST = 4.0  # more for the first network of a run: the libraries that load and compile it
-ONCE = 0.1  # seconds of imports in the first trial of a strategy
+ONCE = 0.2  # seconds of imports in the first trial of a strategy
 MOST_ONCE = 3.0  # likewise, where a first trial took longer than expected and nobody knows why
 STORED = 3e-4  # seconds to keep the features of one input
 SHORTEST = 1e-3  # seconds; what is measured below is the clock
@@ -257,11 +257,11 @@ class Seconds:
         if setting.strategy.name in self.strategies:
             return 0.0
         helper = getattr(setting.strategy, "encoder", None)
-        usual = ONCE if setting.passes or self._expected(setting, self.sizes.fitted) > ONCE else 0.0
+        usual = ONCE if setting.passes or self._expected(setting, self.sizes.fitted) > ONCE / 2 else 0.0
         if trains(setting) and not self.prepared and not self._trained_before:
             usual += FIRST
         if helper:
-            usual += PREPARED if helper in self.known.compiled else PREPARING + FIRST
+            usual += PREPARED if helper in self.known.compiled else PREPARING
         return self.known.rates.get(self._once_name(setting), usual)
 
     def _view(self, setting: Setting, episode: str) -> float:

@@ -88,7 +88,7 @@ class ZeroShot:
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Some names through the encoder; for pictures a thousand of them, once, and a few solves."""
-        return 0.1 + 0.005 * classes + (2.0 if card.modality == "image" and not card.reads else 0.0)
+        return 0.1 + 0.005 * classes + (6.0 if card.modality == "image" and not card.reads else 0.0)
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
