@@ -89,10 +89,10 @@ def _learned(ledger: Ledger, results: dict[str, Result], truth: Labels) -> list[
         for (setting, each), drawn in fewer.items()
         if setting in names
     ]
-    if not found:
-        return []
     full = (ledger.first("chosen") or {})["each"]
-    traced = {row.route for row in found}
+    if not full:
+        return []
+    traced = {row.route for row in found} | {ALONE, JOINT}
     found += [Learned(name, full, _correct(r, truth)[None]) for name, r in results.items() if name in traced]
     if JOINT in traced and UNADAPTED in results:
         found.append(Learned(UNADAPTED, 0, _correct(results[UNADAPTED], truth)[None]))
