@@ -52,3 +52,16 @@ def test_points_hold_the_mean_over_draws() -> None:
     assert point.score == pytest.approx(0.6)
     assert point.low < 0.6 < point.high
     assert point.draws == 3
+
+
+def test_a_sealed_test_overrules_the_choice_unless_another_baseline_is_better() -> None:
+    from headstart.judge import Round, compare, guard_adapted
+
+    truth = np.repeat([0, 1], 50)
+    right = np.eye(2)[truth]
+    found = compare([Round(truth, right[None], right[None, :, ::-1], 10)], ["a", "b"], "accuracy")
+    assert found.verdict == "helped"
+    assert guard_adapted(found, "baseline", "Why.", "source-only")[0] == "transfer"
+    side, why = guard_adapted(found, "baseline", "Why.", "source-only", ["target-only"])
+    assert side == "baseline"
+    assert why.endswith("less than target-only.")

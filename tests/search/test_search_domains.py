@@ -166,6 +166,7 @@ def test_a_run_that_was_given_target_labels_says_so_everywhere(tmp_path: Path) -
     assert {(p.route, p.each) for p in evidence.adaptation.curve} >= {
         ("target-only", 1), ("target-only", 2), ("target-only", 4), ("joint", 2), ("source-only", 0),
     }  # fmt: skip
+    assert set(evidence.adaptation.over) == {"source-only", "target-only"}
     assert any("8 labels of the target were given" in warning for warning in evidence.warnings)
     assert load(tmp_path).provenance["target_labels"] == evidence.adaptation.used
     from headstart.report import headline, html, markdown, sentence

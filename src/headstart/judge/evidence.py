@@ -351,6 +351,9 @@ class AdaptationRecord(_Part):
     learned: int = Field(description="target labels that were given to learn from")
     used: str = Field(description="how the target's labels were used, in words")
     routes: list[TriedRoute] = Field(default=[], description="all that were tried, best first")
+    over: dict[str, Gain] = Field(
+        default={}, description="baseline -> the adapted finalist minus it on the sealed target examples"
+    )
     curve: list[TargetLabelPoint] = Field(default=[], description="what growing numbers of target labels give")
     worth: Worth | None = Field(default=None, description="what the source is worth in target labels; null unmeasured")
     domains: list[SourceDomain] = Field(default=[], description="the source domains, where there are several")

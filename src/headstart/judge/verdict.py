@@ -369,7 +369,9 @@ def guard(comparison: Comparison, transfer_validation: float, baseline_validatio
     )
 
 
-def guard_adapted(comparison: Comparison, side: Side, reason: str, baseline: str) -> tuple[Side, str]:
+def guard_adapted(
+    comparison: Comparison, side: Side, reason: str, baseline: str, behind: Sequence[str] = ()
+) -> tuple[Side, str]:
     """Which route of a domain adaptation is shipped: the one chosen without sealed labels, unless that was shown wrong.
 
     Args:
@@ -377,9 +379,12 @@ def guard_adapted(comparison: Comparison, side: Side, reason: str, baseline: str
         side: what was chosen without their labels.
         reason: why, in a sentence.
         baseline: what it is called: source-only, or target-only.
+        behind: baselines than which adaptation is shown to be worse on those examples.
     """
     if comparison.verdict == "hurt" and side == "transfer":
         return "baseline", f"{reason} But adaptation hurt on the sealed target examples, so {baseline} is shipped."
     if comparison.verdict == "helped" and side == "baseline":
+        if behind:
+            return side, f"{reason} Adaptation helped on the sealed target examples, but less than {behind[0]}."
         return "transfer", f"{reason} But adaptation helped on the sealed target examples, so it is shipped."
     return side, reason

@@ -185,9 +185,11 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         side: mean(validation_score(r, metric) for pair, _ in verdict.episodes for r in pair[side].search)
         for side in ("transfer", "baseline")
     }
+    record = adaptation(ledger, verdict.episodes[0][1], metric)
     if (chosen := ledger.first("chosen")) is not None:
         baseline = verdict.episodes[0][0]["baseline"].finals[0].spec.strategy
-        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"], baseline)
+        behind = [name for name, gain in record.over.items() if gain.high < 0] if record is not None else []
+        shipped, reason = guard_adapted(comparison, chosen["side"], chosen["reason"], baseline, behind)
     else:
         shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
     shots = _shots(ledger, verdict, metric)
@@ -231,7 +233,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         label_curve=_label_curve(ledger, verdict, metric, shipped, start["seed"]),
         leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
         shots=shots,
-        adaptation=adaptation(ledger, verdict.episodes[0][1], metric),
+        adaptation=record,
         scores=_scores(ledger, metric),
         precisions=_precisions(ledger),
         predictions=_predictions(ledger),

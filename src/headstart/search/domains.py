@@ -34,7 +34,14 @@ def adaptation(ledger: Ledger, truth: Labels, metric: str) -> AdaptationRecord |
     without = _without(rows)
     found = worth(rows, ALONE, without, truth) if without is not None else None
     domains = _domains(ledger, truth, metric)
+    over = _over(ledger, results, truth, metric)
     sentences = [worth_words(found)] if found is not None else []
+    if len(over) > 1:
+        gains = (
+            f"{100 * g.estimate:+.1f} points over {n} ({100 * g.low:+.1f} to {100 * g.high:+.1f})"
+            for n, g in over.items()
+        )
+        sentences.append(f"On the sealed examples the adapted finalist is {', '.join(gains)}.")
     for domain in domains:
         assert domain.gain is not None
         kept = "" if domain.kept else "; it was dropped"
@@ -47,6 +54,7 @@ def adaptation(ledger: Ledger, truth: Labels, metric: str) -> AdaptationRecord |
         learned=chosen["learned"],
         used=chosen["used"],
         routes=_routes(results, chosen["labelled"], truth, metric),
+        over=over,
         curve=points(rows, truth, metric),
         worth=found,
         domains=domains,
@@ -77,6 +85,19 @@ def _routes(results: dict[str, Result], labelled: dict[str, float], truth: Label
     return sorted(found, key=lambda row: (-row.score, row.name))
 
 
+def _over(ledger: Ledger, results: dict[str, Result], truth: Labels, metric: str) -> dict[str, Gain]:
+    """The adapted finalist against each baseline, on the same sealed examples."""
+    finals = [r for r in ledger.results.values() if r.spec.phase == "final" and r.side == "transfer"]
+    if not finals:
+        return {}
+    adapted, found = _correct(finals[-1], truth)[None], {}
+    for name in (UNADAPTED, ALONE):
+        if name in results:
+            estimate, low, high = paired_interval(adapted, _correct(results[name], truth)[None], truth, metric)
+            found[name] = Gain(estimate=estimate, low=low, high=high)
+    return found
+
+
 def _learned(ledger: Ledger, results: dict[str, Result], truth: Labels) -> list[Learned]:
     """The routes of the label curve at each number of target labels, those that all were learned from included."""
     fewer: dict[tuple[str, int], list[Result]] = {}
@@ -89,10 +110,10 @@ def _learned(ledger: Ledger, results: dict[str, Result], truth: Labels) -> list[
         for (setting, each), drawn in fewer.items()
         if setting in names
     ]
-    if not found:
-        return []
     full = (ledger.first("chosen") or {})["each"]
-    traced = {row.route for row in found}
+    if not full:
+        return []
+    traced = {row.route for row in found} | {ALONE, JOINT}
     found += [Learned(name, full, _correct(r, truth)[None]) for name, r in results.items() if name in traced]
     if JOINT in traced and UNADAPTED in results:
         found.append(Learned(UNADAPTED, 0, _correct(results[UNADAPTED], truth)[None]))
