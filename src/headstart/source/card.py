@@ -153,6 +153,7 @@ class SourceCard:
         known: the data set whose classes it still knows by name, see :class:`NamingSource`; "" for none.
         parts: the cards of the sources it is made of, where it is several; see :mod:`headstart.source.joined`.
         attention: whether it is a transformer: a network with linear layers for attention.
+        batch_norm: whether it has layers of batch norm, which keep statistics of what they were trained on.
     """
 
     name: str
@@ -170,6 +171,7 @@ class SourceCard:
     known: str = ""
     parts: tuple[SourceCard, ...] = ()
     attention: bool = False
+    batch_norm: bool = False
 
     @property
     def short(self) -> str:

@@ -1,0 +1,45 @@
+"""tent: source-free; scales and shifts of normalisation are moved until the target's predictions are sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from headstart.source.card import Source
+from headstart.strategy.source_free import SourceFree
+
+if TYPE_CHECKING:
+    from headstart.train import Task, Trainable
+    from headstart.train.adaptation import Relabelled
+
+
+@dataclass(frozen=True)
+class Tent(SourceFree):
+    """Entropy minimisation (TENT, Wang et al. 2021), here before anything is predicted instead of during it.
+
+    Only scales and shifts of the last stages' normalisation are trained. Batch norm is by the statistics of the
+    target's batches meanwhile, and by those of the whole target afterwards; layer norm has none.
+    """
+
+    name: ClassVar[str] = "tent"
+
+    epochs: int = 2
+
+    def task(self) -> Task:
+        """The entropy."""
+        from headstart.train.adaptation import Sure
+
+        return Sure()
+
+    def trainable(self, source: Source) -> Trainable:
+        """Parameters of normalisation in the last stages."""
+        from headstart.train import Trainable
+
+        stages = self.stages(source)
+        return Trainable(stages, "train", (), tuple((pattern, "norm") for pattern, _ in stages))
+
+    def settle(self, module: Any, batches: Relabelled) -> None:
+        """Statistics of the whole target."""
+        from headstart.train.adaptation import renormalise
+
+        renormalise(module, batches)
