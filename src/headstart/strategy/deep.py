@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Augmentation
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard, Tokens
+from headstart.strategy import linear
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.view import Examples, TrainView
@@ -44,6 +45,8 @@ class Deep(ABC):
         rate: peak learning rate of the head and of what a method adds.
         trunk: share of that rate for the stages.
         last: how many of the source's last stages are trained.
+        norm: batch norm scales `each` domain by its own statistics, as in AdaBN, and the saved network by the target's;
+            or the source's statistics are `kept`. A network without batch norm has none.
         batch: examples of each domain per batch.
         views: augmented views of each picture.
         flip: mirror pictures in augmentation.
@@ -58,8 +61,9 @@ class Deep(ABC):
     strength: float = 1.0
     epochs: int = 8
     rate: float = 1e-3
-    trunk: float = 0.1
+    trunk: float = 0.3
     last: int = 1
+    norm: Literal["each", "kept"] = "each"
     batch: int = 32
     views: int = 2
     flip: bool = True
@@ -112,6 +116,10 @@ class Deep(ABC):
         """As fine-tuning."""
         return self.tuned().frozen(card)
 
+    def norms(self, card: SourceCard) -> bool:
+        """Whether batch norm scales each domain by its own statistics."""
+        return self.norm == "each" and card.batch_norm
+
     def tuned(self) -> Finetune:
         """Fine-tuning of the same stages."""
         return Finetune(
@@ -140,7 +148,9 @@ class Deep(ABC):
         trainable = self.tuned().trainable(source)
         recipe = network.Recipe(
             plan=Plan(self.epochs, self.rate, seed=seed),
-            trainable=replace(trainable, shares=((MADE, 1.0), *trainable.shares)),
+            trainable=replace(
+                trainable, shares=((MADE, 1.0), *trainable.shares), batch_norm="train" if self.norms(card) else "frozen"
+            ),
             augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2),
             objective=_Alignment(self, seed),
             batch=self.batch,
@@ -195,15 +205,25 @@ class _Alignment:
     def task(
         self, module: Any, source: Source, examples: Examples, classes: int, batches: Any, bench: Bench
     ) -> Iterator[Task]:
-        """The task, and new labels of the target domain in every epoch where the method gives any."""
+        """The task, and new labels of the target domain in every epoch where the method gives any.
+
+        Where batch norm scales each domain by its own statistics, the head begins as one that was probed so.
+        """
+        from headstart.strategy import network
         from headstart.train import Classification
-        from headstart.train.adaptation import Aligned
+        from headstart.train.adaptation import Aligned, renormalise, said
         from headstart.train.penalty import watched
 
-        method, steps = self.method, batches.steps()
+        method, steps, apart = self.method, batches.steps(), self.method.norms(source.card)
+        if apart:
+            renormalise(module, batches.labelled)
+            features = said(module, batches.labelled)[0].numpy()
+            network.put(linear.ridge(features, examples.labels, classes).as_logits(examples.labels), module.head)
         if type(method).relabel is not Deep.relabel:
             batches.relabel = lambda: method.relabel(
                 module, batches, min(1.0, (int(module.taken) // steps + 1) / method.epochs)
             )
         with watched([module.head]) as (seen,):
-            yield Aligned(Classification(SMOOTHING), method.discrepancy, seen, method.epochs * steps)
+            yield Aligned(Classification(SMOOTHING), method.discrepancy, seen, method.epochs * steps, apart)
+        if apart:
+            renormalise(module, batches.unlabelled)

@@ -33,7 +33,8 @@ class SourceFree(ABC):
     """Domain adaptation in two steps, of which the second sees no source example.
 
     The first is fine-tuning on the source domain's labels. The second, :meth:`adapt`, is given the model that came of
-    it and the target's inputs: what somebody has who may use a model but not the data behind it.
+    it and the target's inputs: what somebody has who may use a model but not the data behind it. Batch norm, where the
+    network has it, is by the statistics of the target from then on.
 
     Args:
         epochs: passes through the target domain.
@@ -74,9 +75,6 @@ class SourceFree(ABC):
 
     def relabel(self, module: Any, batches: Relabelled) -> None:  # noqa: B027 - most give none
         """Give the target's inputs pseudo-labels, at the beginning of every epoch."""
-
-    def settle(self, module: Any, batches: Relabelled) -> None:  # noqa: B027 - mostly nothing
-        """What is done to the network after the last epoch."""
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
@@ -135,8 +133,14 @@ class SourceFree(ABC):
         """
         from headstart.strategy import network
         from headstart.train import Plan, train
+        from headstart.train.adaptation import renormalise
 
         module, batches = self._opened(model, source, target, bench)
+        trainable = self.trainable(source)
+        if not trainable.trained(module):
+            raise TrialError(f"{self.name} finds nothing to train in the last stages of {source.card.name}")
+
+        renormalise(module, batches)
 
         def epoch(draw: int) -> Iterator[Batch]:
             self.relabel(module, batches)
@@ -145,8 +149,8 @@ class SourceFree(ABC):
         plan = Plan(self.epochs, self.rate, precision="bf16" if bench.device.startswith("cuda") else "fp32", seed=seed)
         saying = bench.saying(f"{self.name} {source.card.short}")
         how: dict[str, Any] = {"budget": budget, "checkpoint": bench.checkpoint, "progress": saying}
-        history = train(module, self.task(), epoch, batches.steps(), plan, self.trainable(source), **how)
-        self.settle(module, batches)
+        history = train(module, self.task(), epoch, batches.steps(), plan, trainable, **how)
+        renormalise(module, batches)
         training = {"epochs": len(history.losses), "stopped_by": history.stopped}
         head = LinearHead(*network.weights_of(module.head))
         return Predictor(model.classes, model.body, head, provenance={"training": training})

@@ -1,6 +1,7 @@
 """Training on two domains: batches of both, and tasks that look at both.
 
-A batch of two domains is one batch; what is of the target domain has the label `UNLABELLED`.
+A batch of two domains is one batch. What is of the target domain has the label `UNLABELLED`, or, where a label c was
+guessed, `-2 - c`.
 """
 
 from __future__ import annotations
@@ -73,13 +74,13 @@ def _again(batches: Batches, seed: int) -> Iterator[Batch]:
 
 
 def joined(one: Batch, other: Batch) -> Batch:
-    """Two batches as one. Texts are padded to the longer: token numbers with 0, values at tokens with NaN."""
+    """Two domains' batches as one. Texts are padded to the longer: numbers with 0, values at tokens with NaN."""
     inputs = [one[0], other[0]]
     if inputs[0].ndim < 4:
         longest = max(x.shape[1] for x in inputs)
         empty = float("nan") if inputs[0].is_floating_point() else 0
         inputs = [functional.pad(x, (0,) * (2 * (x.ndim - 2)) + (0, longest - x.shape[1]), value=empty) for x in inputs]
-    return torch.cat(inputs), torch.cat([one[1], other[1]])
+    return torch.cat(inputs), torch.cat([one[1], torch.where(other[1] < 0, other[1], -2 - other[1])])
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Aligned:
         task: gives the loss on labels.
         discrepancy: of the domains; its factor is :func:`headstart.train.align.ramp` of the progress.
         seen: of the module's head, from :func:`headstart.train.penalty.watched`.
+        apart: one domain goes through the network after the other, so that batch norm sees them one by one.
         total: steps of the training; the module counts those taken in its buffer `taken`, so that a training that is
             resumed goes on where it was.
     """
@@ -127,21 +129,30 @@ class Aligned:
     discrepancy: Discrepancy
     seen: Seen
     total: int
+    apart: bool = False
 
     def __call__(self, module: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        """Inputs and labels of both domains (B + M,) to the loss and logits (B + M, C)."""
+        """Inputs and labels of both domains (B + M,) to the loss and logits (B + M, C), the source domain's first."""
         inputs, labels = batch
-        output = module(inputs)
-        features, known = self.seen.given, labels >= 0
-        assert features is not None
-        loss = self.task.loss(output[known], labels[known])
-        progress = float(module.taken) / max(1, self.total)
+        mine = labels >= 0
+        if self.apart:
+            Xs, Zs = self._through(module, inputs[mine])
+            Xt, Zt = self._through(module, inputs[~mine])
+        else:
+            X, Z = self._through(module, inputs)
+            Xs, Zs, Xt, Zt = X[mine], Z[mine], X[~mine], Z[~mine]
+        guessed = -2 - labels[~mine]
+        known = torch.cat([Zs, Zt[guessed >= 0]]), torch.cat([labels[mine], guessed[guessed >= 0]])
+        both = Both(Xs, Xt, Zs, Zt, labels[mine], float(module.taken) / max(1, self.total))
+        loss = self.task.loss(*known) + align.ramp(both.progress) * self.discrepancy(module, both)
         if module.training:
             module.taken += 1
-        if known.all() or not known.any():  # every target example has been given a label
-            return {"loss": loss, "output": output}
-        both = Both(features[known], features[~known], output[known], output[~known], labels[known], progress)
-        return {"loss": loss + align.ramp(progress) * self.discrepancy(module, both), "output": output}
+        return {"loss": loss, "output": torch.cat([Zs, Zt])}
+
+    def _through(self, module: Any, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = module(inputs)
+        assert self.seen.given is not None
+        return self.seen.given, logits
 
 
 @dataclass(frozen=True)

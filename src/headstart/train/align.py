@@ -105,19 +105,23 @@ def _covariance(X: torch.Tensor) -> torch.Tensor:
     return centred.T @ centred / max(1, len(X) - 1)
 
 
-def kernel(X: torch.Tensor, widths: Sequence[float] = WIDTHS) -> torch.Tensor:
-    """The mean of Gaussian kernels `exp(-|x - x'|^2 / (w d))`, d the mean squared distance, without a gradient.
+def spread(X: torch.Tensor) -> torch.Tensor:
+    """The mean squared distance of two of the rows (B, D), without a gradient."""
+    return _squared_distances(X.detach()).sum() / max(1, len(X) * (len(X) - 1))
+
+
+def kernel(X: torch.Tensor, scale: torch.Tensor, widths: Sequence[float] = WIDTHS) -> torch.Tensor:
+    """The mean of Gaussian kernels `exp(-|x - x'|^2 / (w s))`.
 
     Args:
         X: (B, D), of both domains together.
+        scale: s, such as their :func:`spread`.
         widths: w.
 
     Returns:
         (B, B).
     """
-    distances = _squared_distances(X)
-    mean = distances.detach().mean() * len(X) / max(1, len(X) - 1)
-    scaled = distances / mean.clamp(min=1e-12)
+    scaled = _squared_distances(X) / scale.clamp(min=1e-12)
     return torch.stack([torch.exp(-scaled / width) for width in widths]).mean(dim=0)
 
 
@@ -145,20 +149,22 @@ def mmd(K: torch.Tensor, first: int) -> torch.Tensor:
     return K[:first, :first].mean() + K[first:, first:].mean() - 2 * K[:first, first:].mean()
 
 
-def class_confusion(logits: torch.Tensor, temperature: float = 2.5) -> torch.Tensor:
+def class_confusion(
+    logits: torch.Tensor, temperature: float = 2.5, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Minimum class confusion (Jin et al. 2020, equations 3 to 6): 0 where every prediction is sure, at most 1 - 1/C.
 
-    With `p = softmax(z / T)`, and weights `w_i` proportional to `1 + exp(-H(p_i))` of mean 1, the confusion of classes
-    j and k is `sum_i w_i p_ij p_ik`; its rows are scaled to add up to 1, and the mean over classes of what is not on
-    the diagonal is the loss.
+    With `p = softmax(z / T)`, the confusion of classes j and k is `sum_i w_i p_ij p_ik`; its rows are scaled to add up
+    to 1, and the mean over classes of what is not on the diagonal is the loss.
 
     Args:
         logits: (B, C) of the target domain.
         temperature: T.
+        weights: w (B,); None: :func:`certainty` at that temperature, which has no gradient.
     """
     P = functional.softmax(logits / temperature, dim=1)
-    weights = certainty(logits / temperature)
-    confusion = P.T @ (P * (weights / weights.mean())[:, None])
+    w = certainty(logits / temperature) if weights is None else weights
+    confusion = P.T @ (P * (w / w.mean())[:, None])
     confusion = confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1e-12)
     return 1.0 - confusion.diagonal().mean()
 

@@ -38,7 +38,8 @@ class Dan(Deep):
 
         from headstart.train import align
 
-        K = align.kernel(torch.cat([both.Xs, both.Xt]))
+        X = torch.cat([both.Xs, both.Xt])
+        K = align.kernel(X, align.spread(X))
         if self.joint:
             K = K * align.kernel_of_predictions(torch.cat([both.Zs, both.Zt]).softmax(dim=1))
         return self.strength * align.mmd(K, len(both.Xs))

@@ -36,10 +36,10 @@ class Shot(SourceFree):
         return Informed(self.trust)
 
     def trainable(self, source: Source) -> Trainable:
-        """The last stages; neither head nor statistics of batch norm."""
+        """The last stages; not the head."""
         from headstart.train import Trainable
 
-        return Trainable(self.stages(source), "frozen")
+        return Trainable(self.stages(source))
 
     def relabel(self, module: Any, batches: Relabelled) -> None:
         """By clustering."""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from headstart.source.card import Source
 from headstart.strategy.source_free import SourceFree
 
 if TYPE_CHECKING:
     from headstart.train import Task, Trainable
-    from headstart.train.adaptation import Relabelled
 
 
 @dataclass(frozen=True)
 class Tent(SourceFree):
     """Entropy minimisation (TENT, Wang et al. 2021), here before anything is predicted instead of during it.
 
-    Only scales and shifts of the last stages' normalisation are trained. Batch norm is by the statistics of the
-    target's batches meanwhile, and by those of the whole target afterwards; layer norm has none.
+    Only scales and shifts of the last stages' normalisation are trained, be it batch norm or layer norm.
     """
 
     name: ClassVar[str] = "tent"
@@ -37,9 +35,3 @@ class Tent(SourceFree):
 
         stages = self.stages(source)
         return Trainable(stages, "train", (), tuple((pattern, "norm") for pattern, _ in stages))
-
-    def settle(self, module: Any, batches: Relabelled) -> None:
-        """Statistics of the whole target."""
-        from headstart.train.adaptation import renormalise
-
-        renormalise(module, batches)
