@@ -12,13 +12,10 @@ small; and so is the ensemble of baselines.
 from __future__ import annotations
 
 import sys
-import time
-from statistics import mean
 from typing import Any
 
-import numpy as np
-
 from benchmarks.common import DATA, target
+from benchmarks.folds import points, unseen
 
 Route = tuple[str, str, dict[str, Any]]
 
@@ -89,27 +86,7 @@ class _Measured:
         self.right: dict[str, Any] = {}
         self.spent: dict[str, float] = {}
         for route, (source, strategy, settings) in routes.items():
-            self.right[route], self.spent[route] = self._trained(source, strategy, settings, repeats)
-
-    def _trained(self, name: str, kind: str, settings: dict[str, Any], repeats: int) -> tuple[Any, float]:
-        """(repeats, N) bool, and mean CPU seconds of a training whose features are there already."""
-        from headstart.budget import Budget
-        from headstart.source import find
-        from headstart.strategy import Bench, make
-
-        source, strategy, view = find(name), make(kind, settings), self.view
-        strategy(source, view, budget=Budget(), seed=0)  # so that features are there
-        right = np.zeros((repeats, len(view)), dtype=bool)
-        spent = []
-        for seed in range(5 * repeats):
-            train, held = view.fold(seed)
-            bench, began = Bench(), time.process_time()
-            predictor = strategy(source, train, budget=Budget(), seed=seed, bench=bench)
-            spent.append(time.process_time() - began)
-            rows = view.fold_index(seed)[1]
-            vectors = bench.features(predictor.body, held.inputs, source.card.short)
-            right[seed // 5, rows] = predictor.log_probabilities(vectors).argmax(axis=1) == held.labels
-        return right, mean(spent)
+            self.right[route], self.spent[route] = unseen(source, strategy, settings, self.view, repeats)
 
     def told(self, against: dict[str, list[str]]) -> dict[str, Any]:
         """Scores, seconds, and the gain over the best of those that a route is compared with."""
@@ -125,15 +102,10 @@ class _Measured:
             if other != route:
                 gain = paired_interval(right, self.right[other], labels, metric)
                 out[route] |= {"over": other, "gain": [round(float(value), 4) for value in gain]}
-                said += f", {_words(out[route]['gain'])} over {other}"
+                said += f", {points(out[route]['gain'])} over {other}"
             print(f"   {self.name}, {route}: {said}", file=sys.stderr, flush=True)
         return out
 
 
-def _words(gain: list[float]) -> str:
-    estimate, low, high = (100 * value for value in gain[:3])
-    return f"{estimate:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
 def _beaten(what: str, row: dict[str, Any]) -> dict[str, object]:
-    return target(what, row["gain"][1] > 0, f"{_words(row['gain'])} points over {row['over']}")
+    return target(what, row["gain"][1] > 0, f"{points(row['gain'])} points over {row['over']}")

@@ -348,6 +348,8 @@ def measured_page() -> str:
             parts += [f"\n## {title}\n", _ran(document), *_targets(document["measured"]["targets"])]
             if "runs" in document["measured"]:
                 parts += ["", _job_table(document["measured"]["runs"])]
+            if name == "layers":
+                parts += ["", *_layers_table(document["measured"])]
     for name, part in (
         ("few_shot", few_shot_part),
         ("fastai", fastai_part),
@@ -357,6 +359,28 @@ def measured_page() -> str:
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
     return "\n".join(parts) + "\n"
+
+
+def _layers_table(found: dict[str, Any]) -> list[str]:
+    """Every way of taking layers, on every source: out-of-fold score, and its gain over the deepest layer alone."""
+    sets = {name: rows for name, rows in found.items() if isinstance(rows, dict) and "examples" in rows}
+    pairs = {route: route.split(", ") for rows in sets.values() for route in rows if route.count(", ") == 1}
+    ways = [*dict.fromkeys(way for way, source in pairs.values() if way != "ensemble")]
+    parts = [f"| set, source | {' | '.join(ways)} |\n|---|{'---|' * len(ways)}"]
+    for name, rows in sets.items():
+        sources = [*dict.fromkeys(source for route, (way, source) in pairs.items() if way == "deep" and route in rows)]
+        for source in sources or [""]:
+            cells = [_gained(rows[f"{way}, {source}" if source else way]) for way in ways]
+            parts.append(f"| {name}{', ' if source else ''}{source} | {' | '.join(cells)} |")
+    return [*parts, ""]
+
+
+def _gained(row: dict[str, Any]) -> str:
+    said = f"{100 * row['score']:.1f} %"
+    if "gain" in row:
+        estimate, low, high = (100 * value for value in row["gain"][:3])
+        said += f", {estimate:+.1f} ({low:+.1f} to {high:+.1f})"
+    return said
 
 
 def _why(speed: dict[str, Any]) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headstart.budget import Budget
-from headstart.errors import OptionError, TargetError
+from headstart.errors import OptionError, RunError, TargetError
 from headstart.predictor import load
 from headstart.search import Options
-from headstart.search.adapt import AdaptOptions, adapt, as_target
+from headstart.search.adapt import AdaptOptions, _Adapter, adapt, as_target
+from headstart.search.ledger import Ledger
+from headstart.search.listener import Listener
 from headstart.search.shift import shift
 from headstart.target.domain import Domain, load_domain
 from headstart.target.inputs import ArrayInputs
@@ -119,3 +122,32 @@ def test_a_domain_needs_no_labels(tmp_path: Path) -> None:
     table.write_text("text\none two three\nfour five\n", encoding="utf-8")
     assert load_domain(table).labelled == 0
     assert load_domain(["a picture of words", "more of them"]).classes == ()
+
+
+def test_deep_ways_come_last_and_only_where_the_budget_holds_them(tmp_path: Path) -> None:
+    source, target = domain(60, 1), domain(50, 2, brighter=20)
+    asked = AdaptOptions(("efficientnet_lite0",), ("coral", "adabn", "mcc"), Budget(seconds=600))
+    made, sealed = as_target(source, target)
+    course = _Adapter(made, sealed, source, target, tmp_path, asked, Listener())
+    course.ledger = Ledger(tmp_path)
+    course.before = 0.0
+    order = sorted(course.settings, key=course._order)
+    assert [s.strategy.name for s in order] == ["source-only", "coral", "coral", "adabn", "adabn", "mcc"]
+    seconds = [course._seconds(s) for s in order]
+    assert seconds[-1] > seconds[-3] > 0
+    executed = []
+
+    def execute(spec, episode, predicted, until=0.0):
+        executed.append((spec.strategy, spec.phase))
+        assert predicted >= 0
+
+    course._execute = execute
+    for left, expected in ((1e9, {"source-only", "coral", "adabn", "mcc"}), (3 * seconds[-1] - 1, {"source-only"})):
+        executed.clear()
+        course._left = lambda left=left: left
+        course.options = replace(asked, budget=Budget(seconds=1.0))
+        with pytest.raises(RunError, match="source-only failed"):  # nothing was really executed
+            course._candidates(made.episodes[0])
+        assert {name for name, _ in executed} >= expected
+        assert ("mcc" in {name for name, _ in executed}) == (left == 1e9)
+    assert executed[0] == ("source-only", "search")

@@ -18,82 +18,13 @@ from headstart.strategy.adapt.probe import Probe
 from headstart.target.inputs import StringInputs
 from headstart.target.view import Examples, TrainView
 from headstart.testing import check_source
+from headstart.testing.encoders import WORDS, encoded_by_hand, save_encoder, word_tokenizer
 
 pytestmark = pytest.mark.fast
 
 transformers = pytest.importorskip("transformers")
 
-WORDS = 1_100
-SIZES = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "vocab_size": WORDS,
-    "max_position_embeddings": 66,
-}
-CONFIGS = {
-    "bert": lambda: transformers.BertConfig(**SIZES),
-    "roberta": lambda: transformers.RobertaConfig(**SIZES),
-    "mpnet": lambda: transformers.MPNetConfig(**SIZES),
-    "distilbert": lambda: transformers.DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=WORDS),
-    "gpt2": lambda: transformers.GPT2Config(
-        n_embd=32, n_layer=2, n_head=4, vocab_size=WORDS, bos_token_id=0, eos_token_id=0
-    ),
-    "llama": lambda: transformers.LlamaConfig(**SIZES, num_key_value_heads=2),
-}
 TEXTS = [f"w{i} w{i + 7} w{3 * i}" for i in range(90)] + ["w1", " ".join(f"w{i}" for i in range(50))]
-
-
-def tokenizer(marks=True):
-    """Of words w0 ... , with marks around a text, and number 0 for a word like any other."""
-    vocabulary = {f"w{i}": i for i in range(WORDS - 3)} | {"[UNK]": WORDS - 3, "[A]": WORDS - 2, "[Z]": WORDS - 1}
-    pieces = [{"SpecialToken": {"id": "[A]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    pieces.append({"SpecialToken": {"id": "[Z]", "type_id": 0}})
-    special = {name: {"id": name, "ids": [vocabulary[name]], "tokens": [name]} for name in ("[A]", "[Z]")}
-    template = {"type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": special}
-    return json.dumps(
-        {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": [],
-            "normalizer": None,
-            "pre_tokenizer": {"type": "Whitespace"},
-            "post_processor": template if marks else None,
-            "decoder": None,
-            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
-        }
-    )
-
-
-def saved(folder, kind, pooling=None, normalise=False):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        network = transformers.AutoModel.from_config(CONFIGS[kind]())
-    network.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(tokenizer())
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-    if pooling:
-        modules = [
-            ("", "Transformer"),
-            ("1_Pooling", "Pooling"),
-            *([("2_Normalize", "Normalize")] if normalise else []),
-        ]
-        rows = [{"path": path, "type": f"sentence_transformers.models.{name}"} for path, name in modules]
-        (folder / "modules.json").write_text(json.dumps(rows))
-        (folder / "1_Pooling").mkdir()
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-        (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 20}')
-    return network.eval()
-
-
-def by_hand(network, text, pooling):
-    """The vector of one text, without padding, through transformers alone."""
-    numbers = [WORDS - 2, *(int(word[1:]) for word in text.split()), WORDS - 1]
-    with torch.inference_mode():
-        values = network(input_ids=torch.tensor([numbers])).last_hidden_state[0]
-    return {"mean": values.mean(0), "cls": values[0], "last": values[-1], "max": values.amax(0)}[pooling].numpy()
 
 
 @pytest.mark.parametrize(
@@ -107,22 +38,21 @@ def by_hand(network, text, pooling):
         ("llama", {"pooling_mode_lasttoken": True}, "last"),
     ],
 )
-@pytest.mark.parametrize("compiled", [False, True])
-def test_vectors_are_those_of_transformers(kind, told, pooling, compiled, tmp_path, monkeypatch):
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 1 if compiled else 10**9)
-    network = saved(tmp_path / kind, kind, told)
+def test_vectors_are_those_of_transformers(kind, told, pooling, tmp_path, monkeypatch):
+    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    network = save_encoder(tmp_path / kind, kind, told)
     body = body_of(find(f"hf:{tmp_path / kind}"))
     body.prepare(91)
-    assert type(body._engine).__name__ == ("CompiledEngine" if compiled else "_TorchTexts")
+    assert type(body._engine).__name__ == "_TorchTexts"
     texts = TEXTS[:91]
-    expected = np.stack([by_hand(network, text, pooling) for text in texts])
+    expected = np.stack([encoded_by_hand(network, text, pooling) for text in texts])
     found = body.compute(StringInputs(texts), np.arange(len(texts))).vectors
-    np.testing.assert_allclose(found, expected, atol=(1e-3 if compiled else 1e-5) * np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_it_keeps_the_contract_of_sources(kind, tmp_path):
-    saved(tmp_path / kind, kind)
+    save_encoder(tmp_path / kind, kind)
     source = find(f"hf:{tmp_path / kind}")
     assert check_source(source) == 11
     assert source.card.licence == "mit"
@@ -131,7 +61,7 @@ def test_it_keeps_the_contract_of_sources(kind, tmp_path):
 
 
 def test_the_card_says_length_and_norm_and_long_texts_are_read_in_windows(tmp_path):
-    saved(tmp_path / "m", "bert", {"pooling_mode": "mean"}, normalise=True)
+    save_encoder(tmp_path / "m", "bert", {"pooling_mode": "mean"}, normalise=True)
     source = find(f"hf:{tmp_path / 'm'}")
     how = source.card.preprocessing
     assert (how.length, how.normalise, how.shift) == (20, True, 1)
@@ -139,13 +69,13 @@ def test_the_card_says_length_and_norm_and_long_texts_are_read_in_windows(tmp_pa
     assert [len(row) for row in body.words.windows([TEXTS[-1]])[0]] == [20, 20, 16]
     vectors = body.compute(StringInputs(TEXTS[-3:]), np.arange(3)).vectors
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    saved(tmp_path / "r", "roberta")
+    save_encoder(tmp_path / "r", "roberta")
     assert find(f"hf:{tmp_path / 'r'}").card.preprocessing.length == 64, "two positions are not for tokens"
 
 
 def test_the_same_weights_have_the_same_revision(tmp_path):
     for name in ("a", "b"):
-        saved(tmp_path / name, "bert")
+        save_encoder(tmp_path / name, "bert")
     a, b = (find(f"hf:{tmp_path / name}") for name in ("a", "b"))
     assert a.revision() == b.revision()
     state = load_file(tmp_path / "b" / "model.safetensors")
@@ -155,12 +85,17 @@ def test_the_same_weights_have_the_same_revision(tmp_path):
 
 
 def test_weights_that_are_missing_are_an_error_and_not_random(tmp_path):
-    saved(tmp_path / "m", "bert")
+    save_encoder(tmp_path / "m", "bert")
     file = tmp_path / "m" / "model.safetensors"
     state = {key: value for key, value in load_file(file).items() if "layer.1.output" not in key}
     save_file(state, file, {"format": "pt"})
     with pytest.raises(WeightsError, match=r"no weights for encoder\.layer\.1\.output"):
         find(f"hf:{tmp_path / 'm'}").module()
+
+
+def _use(name):
+    source = find(name)
+    return source.card, source.tokenizer(), source.module()
 
 
 @pytest.mark.parametrize(
@@ -177,11 +112,10 @@ def test_weights_that_are_missing_are_an_error_and_not_random(tmp_path):
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(harm, words, tmp_path):
-    saved(tmp_path / "m", "bert", {"pooling_mode": "mean"})
+    save_encoder(tmp_path / "m", "bert", {"pooling_mode": "mean"})
     harm(tmp_path / "m")
-    source = find(f"hf:{tmp_path / 'm'}")
     with pytest.raises(SourceError, match=words):
-        (source.card, source.tokenizer(), source.module())
+        _use(f"hf:{tmp_path / 'm'}")
 
 
 def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
@@ -202,7 +136,7 @@ def test_a_hub_that_cannot_be_reached_is_said(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_what_is_learned_from_it_is_saved_and_comes_back_without_the_folder(kind, tmp_path):
-    saved(tmp_path / "m", kind)
+    save_encoder(tmp_path / "m", kind)
     source = find(f"hf:{tmp_path / 'm'}")
     y = np.arange(24) % 2
     view = TrainView(Examples(StringInputs(TEXTS[:24]), y), ("a", "b"), "accuracy")
@@ -230,7 +164,7 @@ def static(folder, **changes):
     rng = np.random.default_rng(0)
     table = torch.tensor(rng.normal(size=(WORDS, 6)), dtype=torch.float16)
     save_file({"embeddings": table} | changes.pop("tensors", {}), folder / "model.safetensors")
-    (folder / "tokenizer.json").write_text(tokenizer())
+    (folder / "tokenizer.json").write_text(word_tokenizer())
     (folder / "config.json").write_text(json.dumps({"normalize": False} | changes))
     return table.float().numpy()
 
@@ -273,7 +207,7 @@ def test_a_folder_that_holds_no_static_embeddings_is_refused(tmp_path):
 
 
 def test_the_tokenizer_of_an_older_checkpoint_is_made_from_its_words(tmp_path):
-    saved(tmp_path / "m", "bert")
+    save_encoder(tmp_path / "m", "bert")
     (tmp_path / "m" / "tokenizer.json").unlink()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
     (tmp_path / "m" / "vocab.txt").write_text("\n".join(words))

@@ -45,9 +45,9 @@ def test_an_epoch_sees_the_larger_domain_once_and_the_smaller_again():
 def test_labels_are_given_at_the_beginning_of_an_epoch():
     both = TwoDomains(values(4, labels=[0, 1] * 2), values(4, start=100))
     both.relabel = lambda: np.array([1, UNLABELLED, 0, UNLABELLED])
-    mine, theirs = of(both.training(0))
-    assert sorted(mine) == [0, 1, 2, 3, 100, 102]
-    assert sorted(theirs) == [101, 103]
+    (inputs, labels), *_ = both.training(0)
+    given = dict(zip(inputs[:, 0, 0, 0].int().tolist(), labels.tolist(), strict=True))
+    assert given == {0: 0, 1: 1, 2: 0, 3: 1, 100: -2 - 1, 101: UNLABELLED, 102: -2 - 0, 103: UNLABELLED}
 
 
 def test_texts_of_two_lengths_are_padded_with_what_means_nothing():
@@ -57,7 +57,7 @@ def test_texts_of_two_lengths_are_padded_with_what_means_nothing():
     at_tokens, labels = joined((torch.ones(2, 5, 7), y), (torch.ones(2, 3, 7), y + 1))
     assert at_tokens.shape == (4, 5, 7)
     assert at_tokens[3].isnan()[:, 0].tolist() == [False] * 3 + [True] * 2
-    assert labels.tolist() == [0, 0, 1, 1]
+    assert labels.tolist() == [0, 0, -3, -3], "guessed"
 
 
 class Net(nn.Module):
@@ -96,8 +96,13 @@ def test_the_discrepancy_is_of_the_right_rows_and_counts_more_as_training_goes_o
             assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
         assert float(aligned(net.eval(), (x, y))["loss"].detach())
         assert int(net.taken) == 4, "evaluation takes no step"
-        both_known = float(aligned(net.train(), (x, y.clamp(min=0)))["loss"].detach())
-        assert both_known == pytest.approx(float(task.loss(net(x), y.clamp(min=0)).detach()))
+        guessed = torch.tensor([0, 1, -2 - 1, UNLABELLED, 1])
+        net.taken.zero_()
+        loss = aligned(net.train(), (x, guessed))["loss"]
+        four = torch.tensor([0, 1, 4, 2])
+        assert float(loss.detach()) == pytest.approx(
+            float(task.loss(net(x)[four], torch.tensor([0, 1, 1, 1])).detach())
+        )
 
 
 def test_a_resumed_training_goes_on_with_the_schedule(tmp_path):
@@ -145,7 +150,7 @@ def test_batch_norm_takes_over_a_domain_and_another_network_stays_as_it_is():
     before = net.body[0](x).detach()
     assert torch.allclose(net.body[1].running_mean, before.mean(0), atol=1e-5)
     assert torch.allclose(net.body[1].running_var, before.var(0), atol=1e-4)
-    assert not net.training
+    assert net.training, "the mode is as it was"
     plain = Net()
     kept = copy.deepcopy(plain.state_dict())
     renormalise(plain, batches)
@@ -172,3 +177,21 @@ def test_source_free_tasks_lower_what_they_say():
     assert torch.equal(Sure()(net, (x, y))["loss"], align.entropy(logits))
     expected = 0.3 * nn.functional.cross_entropy(logits, y) - align.information(logits)
     assert torch.equal(Informed(0.3)(net, (x, y))["loss"], expected)
+
+
+def test_batch_norm_that_sees_domains_apart_scales_each_by_itself():
+    net, at = Net(norm=True).train(), []
+    x = torch.cat([torch.randn(8, 2, generator=torch.Generator().manual_seed(0)) for _ in range(2)])
+    x[8:] += 5
+    y = torch.tensor([0, 1] * 4 + [UNLABELLED] * 8)
+
+    def discrepancy(module, both):
+        at.append((both.Xs.mean(0), both.Xt.mean(0)))
+        return both.Xt.sum() * 0
+
+    for apart in (False, True):
+        with watched([net.head]) as (seen,):
+            Aligned(Classification(), discrepancy, seen, 1, apart)(net, (x, y))
+    assert torch.allclose(at[1][0], torch.zeros(3), atol=1e-5)
+    assert torch.allclose(at[1][1], torch.zeros(3), atol=1e-5)
+    assert (at[0][0] - at[0][1]).abs().max() > 1

@@ -26,7 +26,7 @@ from headstart.judge.evidence import Evidence
 from headstart.search.assemble import finalists
 from headstart.search.listener import Listener
 from headstart.search.options import Options
-from headstart.search.plan import Setting, settings
+from headstart.search.plan import Setting, Speed, settings
 from headstart.search.precision import settled
 from headstart.search.run import MODEL, Runner
 from headstart.strategy import Pinned
@@ -228,18 +228,39 @@ class _Adapter(Runner):
     def _candidates(self, episode: Episode) -> dict[str, tuple[Setting, Result, Result]]:
         """Every route's held-out source predictions, and its target predictions, as far as time allows."""
         found: dict[str, tuple[Setting, Result, Result]] = {}
-        for setting in sorted(self.settings, key=lambda s: (s.side != "baseline", s.rank)):
+        for setting in sorted(self.settings, key=self._order):
             held, asked = (setting.spec(EPISODE, phase, 0) for phase in ("search", "candidate"))
-            late = self._left() < RESERVE * (self.options.budget.seconds or 0.0)
+            predicted = self._seconds(setting)
+            # Should it be chosen, it is trained once more.
+            kept = max(RESERVE * (self.options.budget.seconds or 0.0), predicted)
+            late = self._left() - 2 * predicted < kept
             for spec in (held, asked):
                 if spec.key not in self.ledger.results and (setting.side == "baseline" or not late):
-                    self._execute(spec, episode, 0.0)
+                    self._execute(spec, episode, predicted)
             pair = [self.ledger.results.get(spec.key) for spec in (held, asked)]
             if all(result is not None and result.status == "ok" for result in pair):
                 found[_called(setting)] = (setting, pair[0], pair[1])  # type: ignore[assignment]
         if SourceOnly.name not in found:
             raise RunError(Problem("source-only failed", "a source model to compare with", "headstart check SOURCE"))
         return found
+
+    def _order(self, setting: Setting) -> tuple[bool, bool, float]:
+        """Source-only first, then the shallow ways, each with its first setting; then the deep ones, cheapest first."""
+        deep = setting.strategy.needs.cuts
+        return setting.side != "baseline", deep, self._seconds(setting) if deep else setting.rank
+
+    def _seconds(self, setting: Setting) -> float:
+        """Wall seconds that a trial is predicted to take, with the values at a cut if it is the first to need them."""
+        card, counts = setting.card, [len(domain) for domain in self.domains]
+        done = list(self.ledger.results.values())
+        speed = Speed(done, self.settings, self._rate(), max(counts))
+        own = setting.strategy.seconds(card, max(counts), len(self.target.classes), speed.rate)
+        frozen = setting.strategy.frozen(card)
+        if frozen >= card.flops:
+            frozen -= card.flops  # source-only has brought the pooled features
+        if any(strategies.find(result.spec.strategy).needs.cuts for result in done):
+            frozen = 0.0
+        return own * speed.factor(setting.strategy.name) + sum(counts) * frozen / speed.rate
 
     def _choose(self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]) -> Choice:
         """Ask the validators. They see source labels and target inputs, and never a label of the target."""

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable
 from headstart.errors import Problem, SourceError, unknown
 from headstart.source import bundled as _bundled
 from headstart.source.bundled import CARDS as BUNDLED
-from headstart.source.card import Classifier, NamingSource, Preprocessing, Source, SourceCard, TextSource, Tokens
+from headstart.source.card import (
+    Classifier,
+    NamingSource,
+    Preprocessing,
+    ReadingSource,
+    Source,
+    SourceCard,
+    TextSource,
+    Tokens,
+)
 from headstart.source.joined import JoinedSource, join, names_in
 from headstart.source.scratch import SMALL, NothingSource, ScratchSource
 
@@ -18,6 +27,7 @@ __all__ = [
     "JoinedSource",
     "NamingSource",
     "Preprocessing",
+    "ReadingSource",
     "Source",
     "SourceCard",
     "TextSource",
@@ -102,9 +112,9 @@ def find(name: str) -> Source:
 
         return TimmSource(rest)
     if kind in ("hf", "static"):
-        from headstart.source.huggingface import HuggingFaceSource, StaticSource
+        from headstart.source import huggingface
 
-        return HuggingFaceSource(rest) if kind == "hf" else StaticSource(rest)
+        return huggingface.find(rest) if kind == "hf" else huggingface.StaticSource(rest)
     if kind in _REGISTERED:
         return _REGISTERED[kind](rest)
     raise SourceError(unknown("kind of source", kind, [*_KINDS, *_REGISTERED], next="headstart sources"))

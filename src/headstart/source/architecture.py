@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from headstart.errors import SourceError, unknown
-from headstart.source import static, transformer
+from headstart.source import static, towers, transformer
 from headstart.source.card import Preprocessing, Stage
 from headstart.source.encoder import BertEncoder, TextCNN
 from headstart.source.scratch import SMALL_CNN, SMALL_CNN_PREPROCESSING, TEXT_CNN, TEXT_CNN_WORDS
@@ -89,7 +89,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
 
     Args:
         name: `small_cnn`, `text_cnn`, `minilm_l6`, a timm architecture name, a registered one, or a name that
-            describes the network (`transformers:...`, `static:...`).
+            describes the network (`transformers:...`, `static:...`, `tower:...`).
         seed: initialises the weights; the global random state is left as it was.
 
     Raises:
@@ -107,6 +107,8 @@ def build(name: str, seed: int = 0) -> nn.Module:
             return transformer.build(name)
         if name.startswith(static.PREFIX):
             return static.build(name)
+        if name.startswith(towers.PREFIX):
+            return towers.build(name)
         import timm
 
         if not timm.is_model(name.partition(".")[0]):

@@ -154,6 +154,7 @@ class SourceCard:
         parts: the cards of the sources it is made of, where it is several; see :mod:`headstart.source.joined`.
         attention: whether it is a transformer: a network with linear layers for attention.
         batch_norm: whether it has layers of batch norm, which keep statistics of what they were trained on.
+        reads: whether it also puts texts into the space of its pictures; see :class:`ReadingSource`.
     """
 
     name: str
@@ -172,6 +173,7 @@ class SourceCard:
     parts: tuple[SourceCard, ...] = ()
     attention: bool = False
     batch_norm: bool = False
+    reads: bool = False
 
     @property
     def short(self) -> str:
@@ -242,4 +244,17 @@ class NamingSource(Source, Protocol):
 
     def classifier(self) -> Classifier:
         """The classifier that :meth:`Source.module` is given without."""
+        ...
+
+
+@runtime_checkable
+class ReadingSource(Source, Protocol):
+    """A source for pictures that was pretrained to put texts beside them (CLIP): any class is known by its name."""
+
+    def texts(self) -> TextSource:
+        """What puts a text into the space of the pictures: its pooled vectors are as wide as this one's."""
+        ...
+
+    def scale(self) -> float:
+        """What it was pretrained to multiply cosines with, before a softmax."""
         ...

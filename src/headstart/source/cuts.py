@@ -74,13 +74,13 @@ class Traced:
 
 
 class _Tracer(fx.Tracer):
-    """Layers of torch, batch norm of whatever library, and layers that timm says cannot be traced, are taken whole.
+    """Layers of torch, those of transformers, batch norm, and those that timm says cannot be traced, are taken whole.
 
-    Batch norm, because what it does depends on its mode, which a graph of its operations would fix.
+    Batch norm of whatever library, because what it does depends on its mode, which a graph of its operations fixes.
     """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) or type(m).__module__.startswith("transformers."):
             return True
         try:
             from timm.models._features_fx import get_notrace_modules

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from headstart import profile
 from headstart.source.encoder import Read, TextNetwork, masked_mean
 
 PREFIX = "transformers:"
@@ -38,8 +39,13 @@ def name_of(config: Any, pooling: Pooling) -> str:
         config: of transformers.
         pooling: see :class:`Transformer`.
     """
-    told = {key: value for key, value in json.loads(config.to_json_string(use_diff=True)).items() if key not in _IDLE}
-    return PREFIX + json.dumps({"pooling": pooling, "config": told}, sort_keys=True)
+    return PREFIX + json.dumps({"pooling": pooling, "config": told(config)}, sort_keys=True)
+
+
+def told(config: Any) -> dict[str, Any]:
+    """What a network is built from, of a configuration of transformers."""
+    found: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
+    return {key: value for key, value in found.items() if key not in _IDLE}
 
 
 def build(name: str) -> Transformer:
@@ -48,16 +54,17 @@ def build(name: str) -> Transformer:
     Raises:
         ModuleNotFoundError: transformers is not installed.
     """
-    from transformers import AutoConfig, AutoModel
+    with profile.phase("import"):
+        from transformers import AutoConfig, AutoModel
 
-    told = json.loads(name.removeprefix(PREFIX))
-    config = dict(told["config"])
+    document = json.loads(name.removeprefix(PREFIX))
+    config = dict(document["config"])
     make: Any = AutoModel.from_config
     with quiet():
         network = make(
             AutoConfig.for_model(config.pop("model_type"), **config), dtype=torch.float32, trust_remote_code=False
         )
-    return Transformer(network, told["pooling"])
+    return Transformer(network, document["pooling"])
 
 
 class Transformer(TextNetwork):

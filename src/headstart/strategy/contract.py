@@ -89,7 +89,7 @@ class Needs:
             return f"needs batch norm, whose statistics it adapts, and {card.name} has none"
         if self.extra is not None and find_spec(self.extra[0]) is None:
             return f"needs the package {self.extra[0]}: pip install 'headstart[{self.extra[1]}]'"
-        if self.known_classes and card.modality == "image" and not card.known:
+        if self.known_classes and card.modality == "image" and not (card.known or card.reads):
             return f"needs a source that knows classes by name, and {card.name} does not"
         return ""
 

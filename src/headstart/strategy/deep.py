@@ -61,7 +61,7 @@ class Deep(ABC):
     strength: float = 1.0
     epochs: int = 8
     rate: float = 1e-3
-    trunk: float = 0.3
+    trunk: float = 0.1
     last: int = 1
     norm: Literal["each", "kept"] = "each"
     batch: int = 32
@@ -77,12 +77,11 @@ class Deep(ABC):
             both: what it makes of a batch.
         """
 
-    def made(self, width: int, classes: int) -> dict[str, nn.Module]:
+    def made(self, head: nn.Linear) -> dict[str, nn.Module]:
         """What is trained besides the network, by name: `critic`, or `second`.
 
         Args:
-            width: D of the pooled features.
-            classes: C.
+            head: from D pooled features to C logits, as it is before training.
         """
         return {}
 
@@ -191,15 +190,19 @@ class _Alignment:
     seed: int
 
     def extend(self, module: Any, source: Source, bench: Bench) -> None:
-        """What the method adds, and the number of steps taken."""
+        """The number of steps taken; the rest follows in :meth:`task`, when the head is what it begins as."""
+        import torch
+
+        module.register_buffer("taken", torch.zeros((), dtype=torch.int64, device=bench.device))
+
+    def _add(self, module: Any, bench: Bench) -> None:
         import torch
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            made = self.method.made(module.head.in_features, module.head.out_features)
+            made = self.method.made(module.head)
         for name, part in made.items():
             module.add_module(name, part.to(bench.device))
-        module.register_buffer("taken", torch.zeros((), dtype=torch.int64, device=bench.device))
 
     @contextmanager
     def task(
@@ -219,10 +222,15 @@ class _Alignment:
             renormalise(module, batches.labelled)
             features = said(module, batches.labelled)[0].numpy()
             network.put(linear.ridge(features, examples.labels, classes).as_logits(examples.labels), module.head)
+        self._add(module, bench)
+
+        def relabel() -> Any:
+            if apart:
+                renormalise(module, batches.unlabelled)
+            return method.relabel(module, batches, min(1.0, (int(module.taken) // steps + 1) / method.epochs))
+
         if type(method).relabel is not Deep.relabel:
-            batches.relabel = lambda: method.relabel(
-                module, batches, min(1.0, (int(module.taken) // steps + 1) / method.epochs)
-            )
+            batches.relabel = relabel
         with watched([module.head]) as (seen,):
             yield Aligned(Classification(SMOOTHING), method.discrepancy, seen, method.epochs * steps, apart)
         if apart:

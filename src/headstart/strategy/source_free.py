@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Augmentation, CutBody
-from headstart.features.text import TextBody
+from headstart.features.text import TextBody, tokenizer_of
 from headstart.predictor import LinearHead, Predictor
 from headstart.source.card import Source, SourceCard, Tokens
 from headstart.strategy.adapt.finetune import Finetune
@@ -24,26 +24,23 @@ if TYPE_CHECKING:
     from headstart.train.adaptation import Relabelled
     from headstart.train.task import Batch
 
-HALF = 0.5
-"""Of a budget, for the model of the source domain."""
-
 
 @dataclass(frozen=True)
 class SourceFree(ABC):
     """Domain adaptation in two steps, of which the second sees no source example.
 
-    The first is fine-tuning on the source domain's labels. The second, :meth:`adapt`, is given the model that came of
-    it and the target's inputs: what somebody has who may use a model but not the data behind it. Batch norm, where the
-    network has it, is by the statistics of the target from then on.
+    The first, :meth:`model`, fits a head to the source domain's labels on the frozen network, whose batch norm, where
+    it has any, takes the source domain's statistics in the last stages. The second, :meth:`adapt`, is given that model
+    and the target's inputs: what somebody has who may use a model but not the data behind it. Batch norm is by the
+    statistics of the target from then on.
 
     Args:
         epochs: passes through the target domain.
         rate: peak learning rate of what is adapted.
-        last: how many of the source's last stages are fine-tuned and then adapted.
+        last: how many of the source's last stages are adapted.
         batch: target examples per batch; what is wanted of a whole batch, not of each example, needs many.
         views: augmented views of each picture.
         flip: mirror pictures in augmentation.
-        learned: epochs of fine-tuning on the source domain.
     """
 
     name: ClassVar[str]
@@ -58,11 +55,10 @@ class SourceFree(ABC):
     batch: int = 64
     views: int = 2
     flip: bool = True
-    learned: int = 8
 
     @abstractmethod
-    def task(self) -> Task:
-        """What is lowered on the target's batches."""
+    def task(self) -> Task | None:
+        """What is lowered on the target's batches; None: nothing is trained."""
 
     @abstractmethod
     def trainable(self, source: Source) -> Trainable:
@@ -82,11 +78,13 @@ class SourceFree(ABC):
         return [cls()]
 
     def tuned(self) -> Finetune:
-        """Fine-tuning on the source domain."""
-        return Finetune(epochs=self.learned, flip=self.flip, last=self.last, views=self.views)
+        """Fine-tuning of the same stages."""
+        return Finetune(
+            epochs=self.epochs, rate=self.rate, flip=self.flip, batch=self.batch, last=self.last, views=self.views
+        )
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
-        """Fine-tuning, and as much for every epoch of adaptation.
+        """As fine-tuning the same stages, and two passes through them for the statistics of both domains.
 
         Args:
             card: of the source.
@@ -94,8 +92,7 @@ class SourceFree(ABC):
             classes: number of classes.
             rate: operations per second of the compiled forward pass.
         """
-        both = replace(self.tuned(), epochs=self.learned + self.epochs)
-        return both.seconds(card, examples, classes, rate)
+        return replace(self.tuned(), epochs=self.epochs + 1).seconds(card, examples, classes, rate)
 
     def frozen(self, card: SourceCard) -> float:
         """As fine-tuning."""
@@ -104,16 +101,50 @@ class SourceFree(ABC):
     def __call__(
         self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = PLAIN
     ) -> Predictor:
-        """Fine-tune on the source domain; then adapt the model to the target's inputs.
+        """A model of the source domain; then that model, adapted to the target's inputs.
 
         Raises:
             TrialError: there is no target domain, or the source has not so many stages.
         """
         refuse(self.name, source.card, view, self.last)
         assert view.unlabelled is not None
-        first = Budget(None if budget.seconds is None else HALF * budget.left())
-        model = self.tuned()(source, replace(view, unlabelled=None), budget=first, seed=seed, bench=bench)
+        model = self.model(source, replace(view, unlabelled=None), seed=seed, bench=bench)
         return self.adapt(model, source, view.unlabelled, budget=budget, seed=seed, bench=bench)
+
+    def model(self, source: Source, view: TrainView, *, seed: int, bench: Bench = PLAIN) -> Predictor:
+        """The source domain's model.
+
+        Args:
+            source: gives the network.
+            view: of the source domain.
+            seed: of everything random.
+            bench: store and device.
+
+        Raises:
+            TrialError: the network cannot be cut, or the values at the cut do not fit into memory.
+        """
+        from headstart.strategy import linear, network
+        from headstart.train.adaptation import renormalise, said
+
+        card, y, classes = source.card, view.examples.labels, len(view.classes)
+        cut = self.tuned().cut(card).name
+        if isinstance(card.preprocessing, Tokens):
+            body = TextBody(
+                source.module(seed),
+                card.architecture,
+                card.preprocessing,
+                tokenizer_of(source),
+                card.features,
+                device=bench.device,
+                stages=card.stages,
+            )
+            return Predictor(view.classes, body, network.probed(source, view.examples, classes, bench))
+        network.room(card, cut, len(view))
+        trunk, module = network.cut_apart(source, cut, classes, seed, bench)
+        values = network.cut_values(source, view.examples, cut, 0, bench, batch=self.batch)
+        renormalise(module, values)
+        head = linear.ridge(said(module, values)[0].numpy(), y, classes).as_logits(y)
+        return Predictor(view.classes, network.cut_body(source, cut, trunk, module, bench), head)
 
     def adapt(
         self, model: Predictor, source: Source, target: Inputs, *, budget: Budget, seed: int, bench: Bench = PLAIN
@@ -136,11 +167,12 @@ class SourceFree(ABC):
         from headstart.train.adaptation import renormalise
 
         module, batches = self._opened(model, source, target, bench)
-        trainable = self.trainable(source)
+        task, trainable = self.task(), self.trainable(source)
+        renormalise(module, batches)
+        if task is None:
+            return Predictor(model.classes, model.body, model.head)
         if not trainable.trained(module):
             raise TrialError(f"{self.name} finds nothing to train in the last stages of {source.card.name}")
-
-        renormalise(module, batches)
 
         def epoch(draw: int) -> Iterator[Batch]:
             self.relabel(module, batches)
@@ -149,7 +181,7 @@ class SourceFree(ABC):
         plan = Plan(self.epochs, self.rate, precision="bf16" if bench.device.startswith("cuda") else "fp32", seed=seed)
         saying = bench.saying(f"{self.name} {source.card.short}")
         how: dict[str, Any] = {"budget": budget, "checkpoint": bench.checkpoint, "progress": saying}
-        history = train(module, self.task(), epoch, batches.steps(), plan, trainable, **how)
+        history = train(module, task, epoch, batches.steps(), plan, trainable, **how)
         renormalise(module, batches)
         training = {"epochs": len(history.losses), "stopped_by": history.stopped}
         head = LinearHead(*network.weights_of(module.head))
@@ -157,6 +189,8 @@ class SourceFree(ABC):
 
     def _opened(self, model: Predictor, source: Source, target: Inputs, bench: Bench) -> tuple[Any, Any]:
         """The model's network from the cut on, with its head, and batches of the target's inputs there."""
+        import torch
+
         from headstart.strategy import network
         from headstart.train import Texts
 
@@ -166,16 +200,19 @@ class SourceFree(ABC):
             raise TrialError(f"{self.name} adapts the last stages of a network with a linear head, and this is none")
         module: Any
         batches: Any
+        with torch.random.fork_rng(devices=[]):  # the head is drawn, and then replaced
+            if isinstance(body, TextBody):
+                trunk: Any = body.module
+                normalise = isinstance(card.preprocessing, Tokens) and card.preprocessing.normalise
+                module = network.Classifier(trunk, card.features, classes, normalise)
+            else:
+                module = network.Tail(body.tail, card.features, classes)
         if isinstance(body, TextBody):
-            assert isinstance(card.preprocessing, Tokens)
-            trunk: Any = body.module
-            module = network.Classifier(trunk, card.features, classes, card.preprocessing.normalise)
             batches = Texts(asked, body.words, batch=self.batch, device=bench.device)
-            if network.resumable(trunk, batches):
+            if network.resumable(module.trunk, batches):
                 module.cut = cut
                 batches = network.from_cut(source, batches, asked, cut, bench)
         else:
-            module = network.Tail(body.tail, card.features, classes)
             augmentation = Augmentation(crop=0.4, flip=self.flip, colour=0.2)
             views = network.room(card, cut, len(asked), self.views)
             batches = network.cut_values(source, asked, cut, views, bench, augmentation, batch=self.batch)

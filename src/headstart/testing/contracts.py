@@ -203,6 +203,8 @@ def check_adapt(strategy: Adapt, source: Source) -> int:
         assert strategy.side == "transfer" or not strategy.frozen(source.card), "a baseline has nothing frozen"
 
     view = _texts() if source.card.modality == "text" else _view()
+    if strategy.needs.unlabelled:
+        view = replace(view, unlabelled=view.examples.inputs)
     labels = view.examples.labels.copy()
     with tempfile.TemporaryDirectory() as folder:
         bench = strategies.Bench(store=Path(folder) / "features")

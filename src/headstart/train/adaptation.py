@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from torch.nn import functional
 
 from headstart.train import align
 from headstart.train.data import Batches
-from headstart.train.penalty import Seen
+from headstart.train.penalty import Seen, watched
 from headstart.train.task import Batch, Classification
 
 UNLABELLED = -1
@@ -182,28 +183,31 @@ class Sure:
         return {"loss": align.entropy(output), "output": output}
 
 
+@contextmanager
+def modes_kept(module: nn.Module) -> Iterator[None]:
+    """Whatever the modes of the layers become, they are as before afterwards."""
+    modes = {name: child.training for name, child in module.named_modules()}
+    try:
+        yield
+    finally:
+        for name, child in module.named_modules():
+            child.training = modes[name]
+
+
 def said(module: Any, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, D) and logits (N, C) of everything in order, in evaluation mode; modes are as before afterwards.
+    """Features (N, D) and logits (N, C) of everything in order, in evaluation mode; the modes stay as they are.
 
     Args:
         module: with a `head`.
         batches: N examples.
     """
-    modes = {name: child.training for name, child in module.named_modules()}
-    seen = Seen()
-    handle = module.head.register_forward_hook(seen.see)
-    module.eval()
     features, logits = [], []
-    try:
-        with torch.inference_mode():
-            for inputs, _ in batches.evaluation():
-                logits.append(module(inputs).float().cpu())
-                assert seen.given is not None
-                features.append(seen.given.float().cpu())
-    finally:
-        handle.remove()
-        for name, child in module.named_modules():
-            child.training = modes[name]
+    with modes_kept(module), watched([module.head]) as (seen,), torch.inference_mode():
+        module.eval()
+        for inputs, _ in batches.evaluation():
+            logits.append(module(inputs).float().cpu())
+            assert seen.given is not None
+            features.append(seen.given.float().cpu())
     return torch.cat(features), torch.cat(logits)
 
 
@@ -230,14 +234,13 @@ def renormalise(module: nn.Module, batches: Batches) -> None:
     """Give batch norm the statistics of a domain (AdaBN, Li et al. 2018): the means over its batches.
 
     Layers see batches that the layers before them scaled by the batch's own statistics. A network without batch norm
-    stays as it is.
+    stays as it is, and so do the modes.
 
     Args:
-        module: in place, in evaluation mode afterwards.
+        module: in place.
         batches: of the domain; drawn always the same.
     """
     from torch.optim.swa_utils import update_bn
 
-    with torch.no_grad():
+    with modes_kept(module), torch.no_grad():
         update_bn([inputs for inputs, _ in batches.training(0)], module)
-    module.eval()

@@ -36,10 +36,11 @@ class Cdan(Deep):
         """CDAN+E."""
         return [cls()]
 
-    def made(self, width: int, classes: int) -> dict[str, nn.Module]:
+    def made(self, head: nn.Linear) -> dict[str, nn.Module]:
         """The critic of products of features and probabilities, with the numbers that draw them where they are many."""
         import torch
 
+        width, classes = head.in_features, head.out_features
         if width * classes <= WIDEST:
             return {"critic": critic(width * classes)}
         made = critic(DRAWN)

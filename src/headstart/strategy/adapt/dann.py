@@ -24,9 +24,9 @@ class Dann(Deep):
 
     name: ClassVar[str] = "dann"
 
-    def made(self, width: int, classes: int) -> dict[str, nn.Module]:
+    def made(self, head: nn.Linear) -> dict[str, nn.Module]:
         """The critic of features."""
-        return {"critic": critic(width)}
+        return {"critic": critic(head.in_features)}
 
     def discrepancy(self, module: Any, both: Both) -> Tensor:
         """The critic's loss."""

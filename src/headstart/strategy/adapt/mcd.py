@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,11 +24,14 @@ class Mcd(Deep):
 
     name: ClassVar[str] = "mcd"
 
-    def made(self, width: int, classes: int) -> dict[str, nn.Module]:
-        """The second classifier, which begins elsewhere than the first."""
-        from torch import nn
+    def made(self, head: nn.Linear) -> dict[str, nn.Module]:
+        """The second classifier: the first, with half of its weights, drawn at random, doubled and the others 0."""
+        import torch
 
-        return {"second": nn.Linear(width, classes)}
+        second = copy.deepcopy(head)
+        with torch.no_grad():
+            second.weight.mul_(2.0 * (torch.rand(head.weight.shape[1]) < 0.5).to(head.weight))
+        return {"second": second}
 
     def discrepancy(self, module: Any, both: Both) -> Tensor:
         """The second classifier's loss, minus the discrepancy."""

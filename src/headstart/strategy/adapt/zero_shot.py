@@ -16,7 +16,7 @@ from headstart.features.known import known_classes
 from headstart.predictor import ConvexHead, CosineHead, Head, LinearHead, Predictor
 from headstart.predictor.heads import unit
 from headstart.source import find
-from headstart.source.card import NamingSource, Source, SourceCard
+from headstart.source.card import NamingSource, ReadingSource, Source, SourceCard
 from headstart.strategy import semantic
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.target.describe import in_words
@@ -41,9 +41,12 @@ class ZeroShot:
     Texts: a class is the mean of the encoder's vectors of its descriptions, or of its name in some templates; a text
     belongs to the class at the smallest angle (dataless classification, Chang et al. 2008).
 
-    Pictures: an image classifier has no words, but knows classes with names. A sentence encoder says how near those
-    names are to the wanted ones, and a map from names to classifiers that holds for the known classes is taken to hold
-    for the wanted ones: see :func:`headstart.strategy.semantic.bilinear` and `convex`. Which, and how far it is
+    Pictures, where the source reads texts too (CLIP, Radford et al. 2021): the same, with the source's own network for
+    texts.
+
+    Other pictures: an image classifier has no words, but knows classes with names. A sentence encoder says how near
+    those names are to the wanted ones, and a map from names to classifiers that holds for the known classes is taken to
+    hold for the wanted ones: see :func:`headstart.strategy.semantic.bilinear` and `convex`. Which, and how far it is
     trusted, is chosen by leaving known classes out.
 
     Scores are then shifted so that no class is preferred over all the pictures or texts seen, whose labels are not
@@ -51,9 +54,10 @@ class ZeroShot:
     others, and says nothing about any one of them.
 
     Args:
-        method: for pictures: `bilinear`, `conse`, or None: chosen by leaving known classes out.
+        method: for pictures and a source that reads no texts: `bilinear`, `conse`, or None: chosen by leaving known
+            classes out.
         centre: shift the scores, which takes the classes for about equally frequent.
-        encoder: for pictures: the sentence encoder for the names.
+        encoder: for pictures, likewise: the sentence encoder for the names.
     """
 
     name: ClassVar[str] = "zero-shot"
@@ -78,7 +82,7 @@ class ZeroShot:
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Some names through the encoder; for pictures a thousand of them, once, and a few solves."""
-        return 0.1 + 0.005 * classes + (2.0 if card.modality == "image" else 0.0)
+        return 0.1 + 0.005 * classes + (2.0 if card.modality == "image" and not card.reads else 0.0)
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
@@ -101,17 +105,18 @@ class ZeroShot:
         card, body = source.card, bench.body(source)
         quiet = replace(bench, tally=Tally(), progress=None)  # names are no examples
         sentences = [list(said) for said in view.descriptions or ((),) * len(view.classes)]
+        templates = TEMPLATES if card.modality == "text" else PICTURED
+        for said, name in zip(sentences, view.classes, strict=True):
+            said.extend([] if said else _in(templates, in_words(name)))
         mean: NDArray[np.float32] | None = None
+        by_angle = card.modality == "text" or card.reads
         if self.centre and len(view):
             X = bench.features(body, view.examples.inputs, card.short)
-            mean = (unit(X) if card.modality == "text" else X).mean(axis=0, dtype=np.float64).astype(np.float32)
-        if card.modality == "text":
-            for said, name in zip(sentences, view.classes, strict=True):
-                said.extend([] if said else [template.format(in_words(name)) for template in TEMPLATES])
-            weight = np.float32(SCALE) * class_vectors(source, sentences, quiet)
+            mean = (unit(X) if by_angle else X).mean(axis=0, dtype=np.float64).astype(np.float32)
+        if by_angle:
+            encoder, scale = (source.texts(), source.scale()) if isinstance(source, ReadingSource) else (source, SCALE)
+            weight = np.float32(scale) * class_vectors(encoder, sentences, quiet)
             return Predictor(view.classes, body, CosineHead(weight, _shift(weight, mean)))
-        for said, name in zip(sentences, view.classes, strict=True):
-            said.extend([] if said else _pictured(in_words(name)))
         head, how = self._pictures(source, sentences, mean, quiet)
         return Predictor(view.classes, body, head, provenance={"zero_shot": how})
 
@@ -123,7 +128,7 @@ class ZeroShot:
             raise TrialError(f"{source.card.name} knows no classes by name")
         there = known_classes(source, bench.store)
         names, weight, bias = there.names, there.weight, there.bias
-        known = class_vectors(encoder, [_pictured(name) for name in names], bench)
+        known = class_vectors(encoder, [_in(PICTURED, name) for name in names], bench)
         wanted = class_vectors(encoder, sentences, bench)
         choice = semantic.leave_classes_out(known, weight, (self.method,) if self.method else ("bilinear", "conse"))
         how = {"known": source.card.known, "encoder": self.encoder, **vars(choice)}
@@ -135,8 +140,8 @@ class ZeroShot:
         return LinearHead(unseen, _shift(unseen, mean)), how
 
 
-def _pictured(name: str) -> list[str]:
-    return [template.format(name) for template in PICTURED]
+def _in(templates: Sequence[str], name: str) -> list[str]:
+    return [template.format(name) for template in templates]
 
 
 def _shift(weight: NDArray[np.float32], mean: NDArray[np.float32] | None) -> NDArray[np.float32]:
