@@ -61,7 +61,7 @@ class Deep(ABC):
     strength: float = 1.0
     epochs: int = 8
     rate: float = 1e-3
-    trunk: float = 0.1
+    trunk: float = 0.03
     last: int = 1
     norm: Literal["each", "kept"] = "each"
     batch: int = 32
