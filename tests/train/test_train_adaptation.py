@@ -195,3 +195,18 @@ def test_batch_norm_that_sees_domains_apart_scales_each_by_itself():
     assert torch.allclose(at[1][0], torch.zeros(3), atol=1e-5)
     assert torch.allclose(at[1][1], torch.zeros(3), atol=1e-5)
     assert (at[0][0] - at[0][1]).abs().max() > 1
+
+
+def test_in_half_precision_the_discrepancy_is_still_exact():
+    net, x = Net().train(), torch.randn(8, 2, generator=torch.Generator().manual_seed(1))
+    batch = torch.cat([x, x]), torch.tensor([0, 1] * 4 + [UNLABELLED] * 8)
+
+    def discrepancy(module, both):
+        K = align.kernel(torch.cat([both.Xs, both.Xt]), align.spread(torch.cat([both.Xs, both.Xt])))
+        assert K.dtype == torch.float32
+        return 1e6 * align.mmd(K, 8)
+
+    with watched([net.head]) as (seen,), torch.autocast("cpu", dtype=torch.bfloat16):
+        net.taken.fill_(1)
+        loss = Aligned(Classification(), discrepancy, seen, 1)(net, batch)["loss"]
+    assert float(loss.detach()) < 2, "the domains are the same"

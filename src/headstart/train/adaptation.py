@@ -145,15 +145,17 @@ class Aligned:
         guessed = -2 - labels[~mine]
         known = torch.cat([Zs, Zt[guessed >= 0]]), torch.cat([labels[mine], guessed[guessed >= 0]])
         both = Both(Xs, Xt, Zs, Zt, labels[mine], float(module.taken) / max(1, self.total))
-        loss = self.task.loss(*known) + align.ramp(both.progress) * self.discrepancy(module, both)
+        with torch.autocast(inputs.device.type, enabled=False):  # distances of near equals need every digit
+            loss = self.task.loss(*known) + align.ramp(both.progress) * self.discrepancy(module, both)
         if module.training:
             module.taken += 1
         return {"loss": loss, "output": torch.cat([Zs, Zt])}
 
     def _through(self, module: Any, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = module(inputs)
-        assert self.seen.given is not None
-        return self.seen.given, logits
+        X = self.seen.given
+        assert X is not None
+        return (X.float(), logits.float()) if logits.dtype == torch.bfloat16 else (X, logits)
 
 
 @dataclass(frozen=True)
