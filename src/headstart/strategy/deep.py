@@ -91,7 +91,7 @@ class Deep(ABC):
         Args:
             module: the network.
             batches: of both domains.
-            share: of the epochs, this one included, that will be done after it.
+            share: of the epochs, those before this one and this one.
         """
         return None
 
