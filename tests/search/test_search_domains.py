@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headstart.budget import Budget
-from headstart.errors import OptionError, TargetError
+from headstart.errors import OptionError, RunError, TargetError
 from headstart.predictor import load
 from headstart.search import Options
-from headstart.search.adapt import AdaptOptions, adapt
+from headstart.search.adapt import AdaptOptions, _Adapter, adapt
+from headstart.search.ledger import Ledger
+from headstart.search.listener import Listener
 from headstart.search.shift import shift
 from headstart.target.adaptation import as_adaptation, parse_few, without
 from headstart.target.domain import Domain, load_domain
@@ -205,3 +208,32 @@ def test_several_sources_are_told_apart_on_the_record(tmp_path: Path) -> None:
     assert [d.name for d in found.evidence.adaptation.domains] == ["seed 1", "wrong"]
     events = [json.loads(line)["event"] for line in (tmp_path / "ledger.jsonl").read_text("utf-8").splitlines()]
     assert events.index("domains") < events.index("chosen") < events.index("opened")
+
+
+def test_deep_ways_come_last_and_only_where_the_budget_holds_them(tmp_path: Path) -> None:
+    source, target = domain(60, 1), domain(50, 2, brighter=20)
+    asked = AdaptOptions(("efficientnet_lite0",), ("coral", "adabn", "mcc"), Budget(seconds=600))
+    made = as_adaptation([source], target)
+    course = _Adapter(made, target, tmp_path, asked, Listener())
+    course.ledger = Ledger(tmp_path)
+    course.before = 0.0
+    order = sorted(course._able(made.episode), key=lambda s: course._order(s, made.episode))
+    assert [s.strategy.name for s in order] == ["source-only", "coral", "coral", "adabn", "adabn", "mcc"]
+    seconds = [course._seconds(s, made.episode) for s in order]
+    assert seconds[-1] > seconds[-3] > 0
+    executed = []
+
+    def execute(spec, episode, predicted, until=0.0):
+        executed.append((spec.strategy, spec.phase))
+        assert predicted >= 0
+
+    course._execute = execute
+    for left, expected in ((1e9, {"source-only", "coral", "adabn", "mcc"}), (3 * seconds[-1] - 1, {"source-only"})):
+        executed.clear()
+        course._left = lambda left=left: left
+        course.options = replace(asked, budget=Budget(seconds=1.0))
+        with pytest.raises(RunError, match="source-only failed"):  # nothing was really executed
+            course._candidates(made.episode)
+        assert {name for name, _ in executed} >= expected
+        assert ("mcc" in {name for name, _ in executed}) == (left == 1e9)
+    assert executed[0] == ("source-only", "search")

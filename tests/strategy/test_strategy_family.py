@@ -118,7 +118,7 @@ def _stages(source, end):
 
 
 def test_shares_fall_from_the_last_stage_to_the_first_and_what_follows_is_as_the_last(tiny):
-    shares = Finetune(trunk=0.5, decay=0.1, unfreeze=True)._trainable(tiny)
+    shares = Finetune(trunk=0.5, decay=0.1, unfreeze=True).trainable(tiny)
     names = [f"trunk.{name}" for name, _ in tiny.module().named_parameters()]
     stages = [stage.name for stage in tiny.card.stages]
     count = len(stages)
@@ -129,7 +129,7 @@ def test_shares_fall_from_the_last_stage_to_the_first_and_what_follows_is_as_the
         assert shares.share(name) == pytest.approx(0.5 * 0.1 ** (count - 1 - at)), name
         assert shares._first(name) == count - at, name
     assert shares.share("head.weight") == 1.0
-    tail = Finetune(last=1, decay=0.1)._trainable(tiny)
+    tail = Finetune(last=1, decay=0.1).trainable(tiny)
     assert tail.share(f"tail.trunk.{stages[-1]}.0.conv_pw.weight") == pytest.approx(0.1)
     assert tail.share("tail.trunk.conv_head.weight") == pytest.approx(0.1)
     assert tail.share(f"tail.trunk.{stages[0]}.0.conv.weight") == 0

@@ -234,7 +234,7 @@ def trained(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(network, "train", remembered)
             if not from_cut:
-                patch.setattr(network, "_resumable", lambda *_: False)
+                patch.setattr(network, "resumable", lambda *_: False)
             made = Finetune(epochs=4, last=1, rate=1e-2, trunk=1.0)(
                 TinyBert(), seen, budget=Budget(), seed=0, bench=bench
             )

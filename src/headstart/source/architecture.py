@@ -173,6 +173,12 @@ def attends(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
+def has_batch_norm(name: str) -> bool:
+    """Whether an architecture has layers of batch norm."""
+    return any(isinstance(child, nn.modules.batchnorm._BatchNorm) for child in build(name).modules())
+
+
+@functools.lru_cache(maxsize=64)
 def measure(name: str, size: int) -> tuple[int, int, float]:
     """Parameters, pooled width D, and floating-point operations of one forward pass.
 

@@ -77,6 +77,7 @@ CARDS = {
                 for k, (channels, side, rest) in enumerate(_STAGES[n])
             ),
             known=IMAGENET,
+            batch_norm=True,
         )
         for n, size, crop, parameters, flops, size_on_disk in (
             (0, 224, 0.875, 3_371_008, 767_815_104, 18_826_032),

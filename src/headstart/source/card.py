@@ -154,6 +154,7 @@ class SourceCard:
         parts: the cards of the sources it is made of, where it is several; see :mod:`headstart.source.joined`.
         attention: whether it is a transformer: a network with linear layers for attention.
         unchanged: the source whose network it is, as it was, where only a head was added; "" for a network of its own.
+        batch_norm: whether it has layers of batch norm, which keep statistics of what they were trained on.
         reads: whether it also puts texts into the space of its pictures; see :class:`ReadingSource`.
     """
 
@@ -173,6 +174,7 @@ class SourceCard:
     parts: tuple[SourceCard, ...] = ()
     attention: bool = False
     unchanged: str = ""
+    batch_norm: bool = False
     reads: bool = False
 
     @property

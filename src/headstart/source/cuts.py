@@ -74,10 +74,13 @@ class Traced:
 
 
 class _Tracer(fx.Tracer):
-    """Layers of torch, those of transformers, and those that timm says cannot be traced, are taken whole."""
+    """Layers of torch, those of transformers, batch norm, and those that timm says cannot be traced, are taken whole.
+
+    Batch norm of whatever library, because what it does depends on its mode, which a graph of its operations fixes.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if type(m).__module__.startswith("transformers."):
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) or type(m).__module__.startswith("transformers."):
             return True
         try:
             from timm.models._features_fx import get_notrace_modules
@@ -92,7 +95,7 @@ class _Tracer(fx.Tracer):
 def trace(module: nn.Module) -> Traced | None:
     """Trace a network that keeps timm's contract; None where its forward pass cannot be traced (it depends on values).
 
-    The graph is that of evaluation mode: batch norm uses its running statistics, and drop path is gone.
+    The graph is that of evaluation mode: drop path is gone. Batch norm stands in it as a layer that keeps its mode.
     """
     root = Pooled(module).eval()
     try:

@@ -63,6 +63,7 @@ class TimmSource:
             bytes=self._file.stat().st_size if self._file else parameters * 4,
             stages=architecture.stages(base, preprocessing.size),
             attention=architecture.attends(base),
+            batch_norm=architecture.has_batch_norm(base),
             known=IMAGENET if self._file is None and _knows_imagenet(config) else "",
         )
 

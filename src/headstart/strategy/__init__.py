@@ -6,25 +6,35 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.errors import OptionError, unknown
+from headstart.strategy.adapt.adabn import AdaBN
+from headstart.strategy.adapt.cdan import Cdan
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.contrast import Contrast
 from headstart.strategy.adapt.coral import Coral
+from headstart.strategy.adapt.dan import Dan
+from headstart.strategy.adapt.dann import Dann
+from headstart.strategy.adapt.deep_coral import DeepCoral
+from headstart.strategy.adapt.deep_self_train import DeepSelfTrain
 from headstart.strategy.adapt.ensemble import Ensemble
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.joint import Joint
 from headstart.strategy.adapt.label_shift import LabelShift
 from headstart.strategy.adapt.lora import Lora
 from headstart.strategy.adapt.majority import Majority
+from headstart.strategy.adapt.mcc import Mcc
+from headstart.strategy.adapt.mcd import Mcd
 from headstart.strategy.adapt.probe import Probe
 from headstart.strategy.adapt.propagate import Propagate
 from headstart.strategy.adapt.prototypes import Prototypes
 from headstart.strategy.adapt.reweight import Reweight
 from headstart.strategy.adapt.scratch import Scratch
 from headstart.strategy.adapt.self_train import SelfTrain
+from headstart.strategy.adapt.shot import Shot
 from headstart.strategy.adapt.source_only import SourceOnly
 from headstart.strategy.adapt.subspace import Subspace
 from headstart.strategy.adapt.target_only import TargetOnly
 from headstart.strategy.adapt.tca import Tca
+from headstart.strategy.adapt.tent import Tent
 from headstart.strategy.adapt.transport import Transport
 from headstart.strategy.adapt.weigh import Weigh
 from headstart.strategy.adapt.zero_shot import ZeroShot
@@ -76,9 +86,19 @@ ADAPTATIONS: dict[str, type[Any]] = {
         LabelShift,
         SelfTrain,
         Propagate,
+        AdaBN,
+        Dann,
+        Cdan,
+        DeepCoral,
+        Dan,
+        Mcc,
+        Mcd,
+        DeepSelfTrain,
+        Shot,
+        Tent,
     )
 }
-"""Strategies from labelled source domains to a target domain with few labels or none, the baselines first."""
+"""Strategies from labelled source domains to a target domain with few labels or none: baselines, shallow, deep."""
 
 
 def find(name: str) -> type[Any]:

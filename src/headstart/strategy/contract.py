@@ -46,6 +46,8 @@ class Needs:
         attention: a source of pictures must be a transformer.
         few: it learns from labelled examples of the target domain beside those of a source domain.
         domains: it weighs several source domains.
+        cuts: a network must have stages at which it can be cut, two at least.
+        batch_norm: a network must have batch norm.
     """
 
     network: bool = True
@@ -62,6 +64,8 @@ class Needs:
     attention: bool = False
     few: bool = False
     domains: bool = False
+    cuts: bool = False
+    batch_norm: bool = False
 
     def lacking(self, card: SourceCard) -> str:
         """Why `card` cannot serve, in words; "" when it can."""
@@ -83,6 +87,10 @@ class Needs:
             return f"needs a transformer, and {card.name} is none"
         if self.stages and card.modality == "text" and not card.stages:
             return f"needs a network with stages, and {card.name} has none"
+        if self.cuts and len(card.stages) < 2:
+            return f"needs a network that can be cut into stages, and {card.name} cannot"
+        if self.batch_norm and not card.batch_norm:
+            return f"needs batch norm, whose statistics it adapts, and {card.name} has none"
         if self.extra is not None and find_spec(self.extra[0]) is None:
             return f"needs the package {self.extra[0]}: pip install 'headstart[{self.extra[1]}]'"
         if self.known_classes and card.modality == "image" and not (card.known or card.reads):

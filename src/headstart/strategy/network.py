@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,22 +24,24 @@ from headstart.features.tokens import token_values
 from headstart.predictor import LinearHead, Predictor
 from headstart.predictor.prior import choose_shift
 from headstart.source import cuts
-from headstart.source.card import Preprocessing, Source, Tokens
+from headstart.source.card import Preprocessing, Source, SourceCard, Tokens
 from headstart.strategy import linear
 from headstart.strategy.contract import Bench
-from headstart.strategy.objective import Objective
 from headstart.target.inputs import Inputs, texts_in
 from headstart.target.split import holdout
 from headstart.target.view import Examples, TrainView
 from headstart.train import (
+    UNLABELLED,
     Batches,
     CutTexts,
     CutValues,
     History,
     Pictures,
     Plan,
+    Task,
     Texts,
     Trainable,
+    TwoDomains,
     chosen_rate,
     range_test,
     robust,
@@ -97,6 +100,20 @@ class Tail(nn.Module):
         return logits
 
 
+class Aim(Protocol):
+    """What training lowers; :class:`headstart.strategy.objective.Objective` is the usual one."""
+
+    def extend(self, module: Any, source: Source, bench: Bench) -> None:
+        """Give `module`, which has a `head`, the parameters besides trunk and head that are trained."""
+        ...
+
+    def task(
+        self, module: Any, source: Source, examples: Examples, classes: int, batches: Any, bench: Bench
+    ) -> AbstractContextManager[Task]:
+        """The task, for the length of a training on `examples`, which are C classes in `batches`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained on a view.
@@ -123,7 +140,7 @@ class Recipe:
     plan: Plan
     trainable: Trainable
     augmentation: Augmentation
-    objective: Objective
+    objective: Aim
     batch: int
     stop_early: bool
     drop: float = 0.0
@@ -149,6 +166,13 @@ def probed(source: Source, examples: Examples, classes: int, bench: Bench) -> Li
     return linear.ridge(X, examples.labels, classes).as_logits(examples.labels)
 
 
+def put(head: LinearHead, layer: nn.Linear) -> None:
+    """Give a layer the numbers of a head."""
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+
+
 def fit(
     source: Source,
     view: TrainView,
@@ -161,6 +185,7 @@ def fit(
     start: bool = False,
     adapter: Adapter | None = None,
     cut: str | None = None,
+    unlabelled: Inputs | None = None,
 ) -> Predictor:
     """Train a network on `view` and return it as a predictor.
 
@@ -176,6 +201,7 @@ def fit(
         adapter: attaches what is trained to the trunk, and afterwards makes it part of the trunk.
         cut: of a text encoder: the last of the stages that the recipe leaves frozen. The values there are computed
             once and kept, where the network can be resumed from them and memory holds them.
+        unlabelled: texts of another domain, which are in every batch too; see :class:`headstart.train.TwoDomains`.
 
     Raises:
         TrialError: the trunk with the adapter in it does not compute what it computed with the adapter attached.
@@ -198,10 +224,14 @@ def fit(
         reader = Words(document, preprocessing)
         batches = Texts(fitted, reader, recipe.drop, **kind)
         stopping = None if held is None else Texts(held, reader, **kind)
-        if cut is not None and _resumable(module.trunk, batches, stopping):
+        asked = None if unlabelled is None else without_labels(unlabelled)
+        beside = None if asked is None else Texts(asked, reader, recipe.drop, **kind)
+        if cut is not None and resumable(module.trunk, batches, stopping, beside):
             module.cut = cut
-            batches = _from_cut(source, batches, fitted, cut, bench)
-            stopping = None if stopping is None or held is None else _from_cut(source, stopping, held, cut, bench)
+            batches = from_cut(source, batches, fitted, cut, bench)
+            stopping = None if stopping is None or held is None else from_cut(source, stopping, held, cut, bench)
+            beside = None if beside is None or asked is None else from_cut(source, beside, asked, cut, bench)
+        batches = batches if beside is None else TwoDomains(batches, beside)
         body = TextBody(module.trunk, card.architecture, preprocessing, document, card.features, **kept)
     else:
         batches = Pictures(fitted, preprocessing, recipe.augmentation, **kind)
@@ -214,13 +244,20 @@ def fit(
     return Predictor(view.classes, body, head, provenance={"training": training})
 
 
-def _resumable(trunk: Any, *batches: Texts | None) -> bool:
+def resumable(trunk: Any, *batches: Texts | None) -> bool:
     """Whether a text encoder can be trained from the values at a cut, and memory holds them."""
     tokens = sum(len(row) for texts in batches if texts is not None for row in texts.rows)
     return bool(trunk.resumes) and 2 * tokens * int(trunk.num_features) <= CUT_BYTES
 
 
-def _from_cut(source: Source, texts: Texts, examples: Examples, cut: str, bench: Bench) -> CutTexts:
+def without_labels(inputs: Inputs) -> Examples:
+    """Inputs of a domain that has no labels."""
+    return Examples(inputs, np.full(len(inputs), UNLABELLED, dtype=np.int64))
+
+
+def from_cut(source: Source, texts: Texts, examples: Examples, cut: str, bench: Bench) -> CutTexts:
+    """The same batches of texts, as values at a cut, from the store."""
+
     def values(body: Body, inputs: Inputs) -> dict[str, Any]:
         return bench.values(body, inputs, f"{source.card.short} to {cut}")
 
@@ -258,6 +295,7 @@ def fit_tail(
     bench: Bench,
     words: str,
     start: bool = False,
+    unlabelled: Inputs | None = None,
 ) -> Predictor:
     """Train what follows a cut, from the values there, which the frozen prefix computes once.
 
@@ -271,44 +309,99 @@ def fit_tail(
         bench: store, device, checkpoint, progress.
         words: what the progress display says.
         start: begin with a head probed on the frozen features of what is trained on; else with a random one.
+        unlabelled: pictures of another domain, which are in every batch too; see :class:`headstart.train.TwoDomains`.
 
     Raises:
         TrialError: the network cannot be cut there, or the values of one view do not fit into memory.
     """
-    card, seed, output = source.card, recipe.plan.seed, cut + MAP
-    assert isinstance(card.preprocessing, Preprocessing)
-    shape = next(stage.shape for stage in card.stages if stage.name == cut)
-    views = min(views, int(CUT_BYTES // max(1, len(view) * int(np.prod(shape)) * 2)) - 1)
-    if views < 0:
-        raise TrialError(f"the values of {len(view)} examples at {cut} do not fit into memory")
     fitted, held = recipe.divide(view)
+    views = room(source.card, cut, len(view) + (0 if unlabelled is None else len(unlabelled)), views)
+    change = recipe.augmentation
+    kind: dict[str, Any] = {"batch": recipe.batch, "even": recipe.even}
+    batches: Any = cut_values(source, fitted, cut, views, bench, change, **kind)
+    if unlabelled is not None:
+        beside = cut_values(source, without_labels(unlabelled), cut, views, bench, change, batch=recipe.batch)
+        batches = TwoDomains(batches, beside)
+    stopping = None if held is None else cut_values(source, held, cut, 0, bench, **kind)
+    trunk, module = cut_apart(source, cut, len(view.classes), recipe.plan.seed, bench)
+    lesson = Lesson(source, fitted, held, batches, stopping, len(view.classes), view.metric)
+    head, training = _learn(module, lesson, recipe, start, budget, bench, words)
+    body = cut_body(source, cut, trunk, module, bench)
+    return Predictor(view.classes, body, head, provenance={"training": training | {"cut": cut, "views": views}})
 
-    def values(examples: Examples, number: int | None) -> Any:
-        changed = None if number is None else View(recipe.augmentation, number)
+
+def cut_body(source: Source, cut: str, trunk: nn.Module, module: Tail, bench: Bench) -> CutBody:
+    """The body of a network of which what follows a cut is no longer the source's."""
+    card = source.card
+    assert isinstance(card.preprocessing, Preprocessing)
+    whole = NetworkBody(
+        trunk, card.architecture, card.preprocessing, card.features, device=bench.device, stages=card.stages
+    )
+    return CutBody(NetworkBody.of(source, bench.device, (cut + MAP,)), module.tail, whole)
+
+
+def room(card: SourceCard, cut: str, count: int, views: int = 0) -> int:
+    """How many views beside the plain values of `count` pictures at a cut `CUT_BYTES` hold; `views` at most.
+
+    Raises:
+        TrialError: not even the plain ones fit.
+    """
+    shape = next(stage.shape for stage in card.stages if stage.name == cut)
+    views = min(views, int(CUT_BYTES // max(1, count * int(np.prod(shape)) * 2)) - 1)
+    if views < 0:
+        raise TrialError(f"the values of {count} examples at {cut} do not fit into memory")
+    return views
+
+
+def cut_values(
+    source: Source,
+    examples: Examples,
+    cut: str,
+    views: int,
+    bench: Bench,
+    augmentation: Augmentation | None = None,
+    *,
+    batch: int,
+    even: bool = False,
+) -> CutValues:
+    """The values of pictures at a cut, from the store, as batches.
+
+    Args:
+        source: gives the network.
+        examples: N pictures.
+        cut: name of the stage.
+        views: augmented views of each; beside them they are taken as they are.
+        bench: store and device.
+        augmentation: of the views.
+        batch: examples per batch.
+        even: in training, every class comes equally often.
+    """
+    card, output = source.card, cut + MAP
+    shape = next(stage.shape for stage in card.stages if stage.name == cut)
+
+    def values(number: int | None) -> Any:
+        changed = None if number is None or augmentation is None else View(augmentation, number)
         body = NetworkBody.of(source, bench.device, (output,), changed)
         return bench.values(body, examples.inputs, f"{card.short} to {cut}")[output]
 
-    kind = {"shape": shape, "batch": recipe.batch, "device": bench.device, "even": recipe.even}
-    drawn = [values(fitted, number) for number in range(views)]
-    batches = CutValues(drawn, values(fitted, None), labels=fitted.labels, **kind)  # type: ignore[arg-type]
-    stopping = None
-    if held is not None:
-        stopping = CutValues([], values(held, None), labels=held.labels, **kind)  # type: ignore[arg-type]
+    drawn, kind = [values(number) for number in range(views)], {"batch": batch, "device": bench.device, "even": even}
+    return CutValues(drawn, values(None), shape, examples.labels, **kind)  # type: ignore[arg-type]
 
+
+def cut_apart(source: Source, cut: str, classes: int, seed: int, bench: Bench) -> tuple[nn.Module, Tail]:
+    """A fresh network, and what follows a cut of it with a random head; the two share their weights.
+
+    Raises:
+        TrialError: the network cannot be cut there.
+    """
+    card = source.card
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = source.module(seed).eval().to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         traced = cuts.trace(trunk)
         if traced is None or cut not in traced.cuts:
             raise TrialError(f"{card.name} cannot be cut at {cut}")
-        module = Tail(traced.after(cut), card.features, len(view.classes)).to(bench.device)
-    lesson = Lesson(source, fitted, held, batches, stopping, len(view.classes), view.metric)
-    head, training = _learn(module, lesson, recipe, start, budget, bench, words)
-    whole = NetworkBody(
-        trunk, card.architecture, card.preprocessing, card.features, device=bench.device, stages=card.stages
-    )
-    body = CutBody(NetworkBody.of(source, bench.device, (output,)), module.tail, whole)
-    return Predictor(view.classes, body, head, provenance={"training": training | {"cut": cut, "views": views}})
+        return trunk, Tail(traced.after(cut), card.features, classes).to(bench.device)
 
 
 @dataclass(frozen=True)
@@ -339,10 +432,7 @@ def _learn(
 ) -> tuple[LinearHead, dict[str, Any]]:
     """Train in place; the head, and what to say of the training."""
     if start:
-        head = probed(lesson.source, lesson.examples, lesson.classes, bench)
-        with torch.no_grad():
-            module.head.weight.copy_(torch.from_numpy(head.weight))
-            module.head.bias.copy_(torch.from_numpy(head.bias))
+        put(probed(lesson.source, lesson.examples, lesson.classes, bench), module.head)
     recipe.objective.extend(module, lesson.source, bench)
     plan = replace(recipe.plan, precision="bf16") if bench.device.startswith("cuda") else recipe.plan
     before = {name: value.detach().clone() for name, value in module.state_dict().items()} if recipe.between else {}
@@ -375,8 +465,7 @@ def _learn(
             found["soup"] = {"members": len(states), "taken": list(taken)}
     if recipe.between:
         found["between"] = robust(module, before, evaluate)
-    bias = module.head.bias.detach().cpu().numpy().astype(np.float32)
-    weight = module.head.weight.detach().cpu().numpy().astype(np.float32)
+    weight, bias = weights_of(module.head)
     if recipe.shift and stopping is not None and lesson.held is not None:
         frequencies = np.bincount(lesson.examples.labels, minlength=lesson.classes) / len(lesson.examples)
         logits = _logits(module, stopping)
@@ -438,6 +527,11 @@ def _members(
         if place is not None:
             place.unlink(missing_ok=True)
     return total, states
+
+
+def weights_of(head: nn.Linear) -> tuple[Any, Any]:
+    """(C, D) and (C,) float32, copies."""
+    return tuple(p.detach().cpu().numpy().astype(np.float32).copy() for p in (head.weight, head.bias))  # type: ignore[return-value]
 
 
 def _logits(module: nn.Module, batches: Batches) -> Any:

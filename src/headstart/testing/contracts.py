@@ -204,6 +204,8 @@ def check_adapt(strategy: Adapt, source: Source) -> int:
         assert not learned or not strategy.frozen(source.card), "a baseline has no frozen network"
 
     view = _texts() if source.card.modality == "text" else _view()
+    if strategy.needs.unlabelled:
+        view = replace(view, unlabelled=view.examples.inputs)
     labels = view.examples.labels.copy()
     with tempfile.TemporaryDirectory() as folder:
         bench = strategies.Bench(store=Path(folder) / "features")

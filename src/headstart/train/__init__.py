@@ -1,5 +1,6 @@
 """One training loop."""
 
+from headstart.train.adaptation import UNLABELLED, TwoDomains
 from headstart.train.average import robust, soup
 from headstart.train.data import Batches, CutValues, Pictures
 from headstart.train.loop import History, Plan, train
@@ -9,6 +10,7 @@ from headstart.train.texts import CutTexts, Texts
 from headstart.train.trainable import Trainable
 
 __all__ = [
+    "UNLABELLED",
     "Batches",
     "Classification",
     "Contrast",
@@ -21,6 +23,7 @@ __all__ = [
     "Task",
     "Texts",
     "Trainable",
+    "TwoDomains",
     "chosen_rate",
     "range_test",
     "robust",

@@ -112,25 +112,26 @@ class Finetune:
             passes *= 4 / 3  # and once forward through the source
         if isinstance(card.preprocessing, Tokens):
             # What is frozen is run once, forward, a third of the work. Every step moves all weights that are trained.
-            trained = 1.0 if self.last is None else self._cut(card).flops / card.flops
+            trained = 1.0 if self.last is None else self.cut(card).flops / card.flops
             a_pass = trained * (card.flops / (2.5 * training) + 3e-9 * card.parameters / self.batch)
             return 1.0 + passes * a_pass + examples * (1 - trained) * card.flops / 3 / (2.5 * training)
         if self.last is None:
             return 1.0 + passes * card.flops / training
         # The last stages are mostly products of large matrices, which run more than twice as efficiently.
-        return 1.0 + passes * self._cut(card).flops / (2.5 * training)
+        return 1.0 + passes * self.cut(card).flops / (2.5 * training)
 
     def frozen(self, card: SourceCard) -> float:
         """One pass for the head; with a cut, one as far as it goes for every view of a picture."""
         if card.modality == "text":
             return card.flops
-        return card.flops + (0.0 if self.last is None else (self.views + 1) * (card.flops - self._cut(card).flops))
+        return card.flops + (0.0 if self.last is None else (self.views + 1) * (card.flops - self.cut(card).flops))
 
     @property
     def _trainings(self) -> int:
         return self.members if self.average.endswith("soup") else 1
 
-    def _cut(self, card: SourceCard) -> Stage:
+    def cut(self, card: SourceCard) -> Stage:
+        """The last stage that stays as it is."""
         assert self.last is not None
         return card.stages[-1 - self.last]
 
@@ -172,7 +173,7 @@ class Finetune:
                 seed=seed,
                 average=swa,
             ),
-            trainable=self._trainable(source),
+            trainable=self.trainable(source),
             augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2, operations=self.operations),
             objective=objective,
             batch=self.batch,
@@ -185,12 +186,12 @@ class Finetune:
             greedy=self.average == "greedy-soup",
         )
         common = {"budget": budget, "bench": bench, "words": f"finetune {card.short}", "start": True}
-        cut = None if self.last is None else self._cut(card).name
+        cut = None if self.last is None else self.cut(card).name
         if cut is None or isinstance(card.preprocessing, Tokens):
             return network.fit(source, view, recipe, preprocessing=card.preprocessing, cut=cut, **common)  # type: ignore[arg-type]
         return network.fit_tail(source, view, recipe, cut=cut, views=self.views, **common)  # type: ignore[arg-type]
 
-    def _trainable(self, source: Source) -> Trainable:
+    def trainable(self, source: Source) -> Trainable:
         """The head at full rate; trunk or tail at one rate, or stage by stage more slowly and later."""
         from headstart.train import Trainable
 
