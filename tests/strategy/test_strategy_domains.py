@@ -1,4 +1,4 @@
-"""Ways of domain adaptation on planted shifts: what they are for, they do."""
+"""Shallow ways of domain adaptation on planted shifts: what they are for, they do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from headstart.strategy.shallow import Domains, OnFeatures, classifier, on_raw
 pytestmark = pytest.mark.fast
 
 ADAPTING = [kind for name, kind in ADAPTATIONS.items() if issubclass(kind, OnFeatures) and name != "source-only"]
+"""The others are tested in test_strategy_deep.py."""
 CENTRES = 3.0 * np.eye(3, 6)
 
 

@@ -253,28 +253,34 @@ class _Adapter(Runner):
     # -- the routes and the choice ------------------------------------------------------------------------------
 
     def _candidates(self, episode: Episode) -> dict[str, tuple[Setting, Result, Result]]:
-        """Every route's held-out source predictions, and its target predictions, as far as time allows."""
+        """Every route's held-out source predictions, and its target predictions, as far as time allows.
+
+        Baselines first, then the shallow ways, each with its first setting; then the deep ones, cheapest first.
+        """
         found: dict[str, tuple[Setting, Result, Result]] = {}
-        for setting in sorted(self._able(episode), key=lambda s: self._order(s, episode)):
-            held, asked = (setting.spec(EPISODE, phase, 0) for phase in ("search", "candidate"))
-            predicted = self._seconds(setting, episode)
-            # Should it be chosen, it is trained once more.
-            kept = max(RESERVE * (self.options.budget.seconds or 0.0), predicted)
-            late = self._left() - 2 * predicted < kept
-            for spec in (held, asked):
-                if spec.key not in self.ledger.results and (setting.side == "baseline" or not late):
-                    self._execute(spec, episode, predicted)
-            pair = [self.ledger.results.get(spec.key) for spec in (held, asked)]
-            if all(result is not None and result.status == "ok" for result in pair):
-                found[_called(setting)] = (setting, pair[0], pair[1])  # type: ignore[assignment]
+        able = self._able(episode)
+        deep = [setting for setting in able if setting.strategy.needs.cuts]
+        for setting in sorted((s for s in able if s not in deep), key=lambda s: (s.side != "baseline", s.rank)):
+            self._candidate(setting, episode, found)
+        for setting in sorted(deep, key=lambda s: self._seconds(s, episode)):  # only now is this machine's speed known
+            self._candidate(setting, episode, found)
         if SourceOnly.name not in found:
             raise RunError(Problem("source-only failed", "a source model to compare with", "headstart check SOURCE"))
         return found
 
-    def _order(self, setting: Setting, episode: Episode) -> tuple[bool, bool, float]:
-        """Baselines first, then the shallow ways, each with its first setting; then the deep ones, cheapest first."""
-        deep = setting.strategy.needs.cuts
-        return setting.side != "baseline", deep, self._seconds(setting, episode) if deep else setting.rank
+    def _candidate(self, setting: Setting, episode: Episode, found: dict[str, tuple[Setting, Result, Result]]) -> None:
+        """Try one setting, if there is time, and add it to what was found where it worked."""
+        held, asked = (setting.spec(EPISODE, phase, 0) for phase in ("search", "candidate"))
+        predicted = self._seconds(setting, episode)
+        # Should it be chosen, it is trained once more.
+        kept = max(RESERVE * (self.options.budget.seconds or 0.0), predicted)
+        late = self._left() - 2 * predicted < kept
+        for spec in (held, asked):
+            if spec.key not in self.ledger.results and (setting.side == "baseline" or not late):
+                self._execute(spec, episode, predicted)
+        pair = [self.ledger.results.get(spec.key) for spec in (held, asked)]
+        if all(result is not None and result.status == "ok" for result in pair):
+            found[_called(setting)] = (setting, pair[0], pair[1])  # type: ignore[assignment]
 
     def _seconds(self, setting: Setting, episode: Episode) -> float:
         """Wall seconds that a trial is predicted to take, with the values at a cut if it is the first to need them."""
