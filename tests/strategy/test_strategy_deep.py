@@ -18,7 +18,7 @@ from headstart.source.card import Stage
 from headstart.source.encoder import BertEncoder
 from headstart.strategy import ADAPTATIONS, Bench, network
 from headstart.strategy.adapt.shot import Shot
-from headstart.strategy.shallow import Shallow
+from headstart.strategy.shallow import OnFeatures
 from headstart.strategy.source_free import SourceFree
 from headstart.target.inputs import ArrayInputs, Inputs, StringInputs
 from headstart.target.view import Examples, TrainView
@@ -311,7 +311,7 @@ def test_what_cannot_be_adapted_is_refused_with_the_reason(store) -> None:
 
 
 def test_no_deep_way_is_left_out_of_the_tests() -> None:
-    assert {name for name, kind in ADAPTATIONS.items() if not issubclass(kind, Shallow)} == set(DEEP)
+    assert {name for name, kind in ADAPTATIONS.items() if not issubclass(kind, OnFeatures)} == set(DEEP)
 
 
 def test_they_keep_the_contract_of_strategies() -> None:
