@@ -86,10 +86,14 @@ def adapt(
 def _lines(found: Adapted) -> Iterator[str]:
     """What the validators said, what was shipped, and, where labels were sealed, what came of it."""
     choice, evidence = found.choice, found.evidence
-    yield f"  domains   {choice.source_domain} ({choice.examples[0]:,} labelled) to {choice.target_domain} "
-    yield f"            ({choice.examples[1]:,} examples); labels of the target: {choice.used()}"
+    yield (
+        f"  domains   {choice.source_domain} ({choice.examples[0]:,} labelled) to {choice.target_domain} "
+        f"({choice.examples[1]:,} examples); labels of the target: {choice.used()}"
+    )
     yield from _source_domains(choice)
     yield from _routes(choice)
+    if choice.untried:
+        yield f"  untried   {', '.join(choice.untried)}: the budget had no room, or they failed"
     if evidence is not None:
         yield from _verdict(evidence)
         if evidence.adaptation is not None:

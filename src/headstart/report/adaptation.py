@@ -20,6 +20,7 @@ VALIDATORS = {
     "infomax": "how sure, with all classes in use",
     "neighbourhood": "whether alike target examples are predicted alike",
     "circular": "accuracy on the source of a model of the target's predictions",
+    "consensus": "agreement with what all routes together say of the target",
 }
 
 
@@ -47,7 +48,7 @@ def adaptation_html(choice: Choice) -> str:
             c=choice,
             facts=list(_facts(choice)),
             rows=list(_rows(choice, validators)),
-            validators=[(name.replace("_", " "), VALIDATORS.get(name, "")) for name in validators],
+            validators=[(name.replace("_", " "), VALIDATORS[name], _trust(choice, name)) for name in validators],
         )
     )
 
@@ -64,6 +65,8 @@ def _facts(choice: Choice) -> Iterator[tuple[str, str]]:
     yield "Target", f"{choice.target_domain}, {words.plural(choice.examples[1], 'example')}"
     yield "Its labels", choice.used()
     yield "Tried", words.plural(len(choice.names), "route")
+    if choice.untried:
+        yield "Not tried", f"{', '.join(choice.untried)}: the budget had no room, or they failed"
 
 
 def _rows(choice: Choice, validators: list[str]) -> Iterator[Row]:
@@ -80,6 +83,12 @@ def _rows(choice: Choice, validators: list[str]) -> Iterator[Row]:
             said.first[name],
             tuple((_plain(said.values[name][v]), _mark(*said.lead[name][v])) for v in validators),
         )
+
+
+def _trust(choice: Choice, validator: str) -> str:
+    """Its share of all trust."""
+    trust = choice.agreement.trust
+    return f"{100 * trust[validator] / (sum(trust.values()) or 1.0):.0f} %"
 
 
 def _plain(value: float) -> str:

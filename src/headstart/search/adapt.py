@@ -70,6 +70,7 @@ class Choice:
         said: route -> what it found out, such as the weight of the source.
         domains: what leaving each of several source domains out told; None: there is one.
         agreement: what the validators said; see :class:`headstart.domains.validate.Agreement`.
+        untried: routes that the budget had no room for, or that failed.
     """
 
     source_domain: str
@@ -85,6 +86,7 @@ class Choice:
     said: dict[str, dict[str, Any]]
     domains: dict[str, Any] | None
     agreement: Agreement
+    untried: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: every field."""
@@ -325,6 +327,7 @@ class _Adapter(Runner):
             {name: two.said for name, (_, _, two) in routes.items() if two.said},
             self._domains(),
             said,
+            tuple(name for name in map(_called, self._able(episode)) if name not in routes),
         )
         if self.ledger.first("chosen") is None:  # written before the seal is opened
             self.ledger.write(
