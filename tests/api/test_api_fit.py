@@ -11,7 +11,7 @@ pytestmark = pytest.mark.fast
 
 
 def test_fit_on_arrays(tmp_path, monkeypatch):
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
     planted = positive(140, 0)
     from headstart.budget import Budget
 

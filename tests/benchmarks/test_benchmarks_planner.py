@@ -32,7 +32,7 @@ def test_every_setting_is_tried_on_every_fold_and_nothing_twice(tmp_path, monkey
     planted = positive(40, 40)
     settings = planner.Options((planted.source,), ("prototypes",)).settings()[:4]
     monkeypatch.setattr(planner.Options, "settings", lambda self, modality, wordless: settings)
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
     ledger = Ledger(tmp_path)
     target = planted.target()
     planner.everything(target, ledger, tmp_path / "store", 0)

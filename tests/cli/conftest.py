@@ -30,7 +30,7 @@ def headstart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """`headstart("check", folder)` as the shell would run it."""
     from headstart.cli import main
 
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
 
     def call(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])

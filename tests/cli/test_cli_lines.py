@@ -164,6 +164,6 @@ def evidence(tmp_path_factory) -> Evidence:
     planted = positive(60, 60)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+        patch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
         options = Options((planted.source,), ("probe",), Budget(trials=4))
         return run(planted.target(), tmp_path_factory.mktemp("lines") / "run", options).evidence

@@ -17,8 +17,8 @@ pytestmark = [
 
 UNSTEADY = {"seconds", "cpu_seconds", "memory_mb", "seconds_per_1000", "seconds_total", "cost", "versions", "machine"}
 CODE = """
-import headstart.cli, headstart.features.body, headstart.testing
-headstart.features.body.COMPILE_FROM = 10**9
+import headstart.cli, headstart.features.network, headstart.testing
+headstart.features.network.COMPILE_FROM = 10**9
 headstart.cli.main()
 """
 

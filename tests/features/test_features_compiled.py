@@ -356,7 +356,7 @@ def test_a_refused_network_is_not_tried_again(cache, tmp_path, monkeypatch, capl
 
 
 def in_bf16(monkeypatch, able=True, **changes):
-    monkeypatch.setattr("headstart.features.body.has_bf16", lambda: able)
+    monkeypatch.setattr("headstart.features.network.has_bf16", lambda: able)
     module = architecture.build("small_cnn").eval()
     return NetworkBody(module, "small_cnn", HOW, 192, "r", precision="bf16", **changes)
 

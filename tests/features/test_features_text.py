@@ -33,7 +33,7 @@ def toy_vectors(texts):
 def test_windows_are_averaged_by_their_tokens(compiled, monkeypatch, tmp_path):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))  # where no other test has compiled it
     if not compiled:
-        monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+        monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
     texts = [*sentences(70), *sentences(5, 1, most=90), "one-unknown"]
     body = TextBody.of_text(ToyTextSource())
     body.prepare(len(texts))
@@ -173,7 +173,7 @@ def test_the_bundled_encoder_is_what_its_card_says(monkeypatch):
         module.forward_features(torch.ones(1, Tokens.TYPICAL, dtype=torch.long))
     assert card.flops == counter.get_total_flops()
     assert len(card.stages) == 6
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
     body = body_of(source)
     texts = ["A man is eating food.", "A man eats something.", "The stock market fell today."]
     vectors = body.compute(StringInputs(texts), np.arange(3)).vectors

@@ -62,7 +62,7 @@ class Heard(Listener):
 
 @pytest.fixture(autouse=True)
 def _without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ SOURCE = "toy:detail"
 def able(monkeypatch):
     """A processor that has the arithmetic, whatever the tests run on."""
     monkeypatch.setattr("headstart.search.precision.has_bf16", lambda: True)
-    monkeypatch.setattr("headstart.features.body.has_bf16", lambda: True)
+    monkeypatch.setattr("headstart.features.network.has_bf16", lambda: True)
 
 
 def view_of(n):

@@ -23,7 +23,7 @@ TOYS = ("toy:pixels", "toy:detail")
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch):
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
 
 
 def test_the_source_that_sees_the_label_is_first():

@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
         Image.fromarray(picture).save(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+        patch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
         found = hs.fit(
             root / "pictures", budget=Budget(trials=4), source=["toy:detail"], strategy=["probe"], out=root / "run"
         )

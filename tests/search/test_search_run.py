@@ -52,7 +52,7 @@ def whole(tmp_path_factory, heard, options_of):
     folder, listener = tmp_path_factory.mktemp("whole") / "run", heard()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+        patch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
         found = run(positive().target(), folder, options_of(positive()), listener)
     return types.SimpleNamespace(folder=folder, evidence=found.evidence, listener=listener)
 

@@ -22,7 +22,7 @@ def options(trials, sources=BOTH):
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch):
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
 
 
 def test_scores_stand_beside_the_outcome(tmp_path):

@@ -37,7 +37,7 @@ def before(tmp_path_factory, options_of):
     folder, planted = tmp_path_factory.mktemp("before") / "run", positive(40, 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+        patch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
         run(planted.target(), folder, options_of(planted, trials=2))
     return folder, planted
 

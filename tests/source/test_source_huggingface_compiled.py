@@ -27,7 +27,7 @@ TEXTS = [f"w{i} w{i + 7} w{3 * i}" for i in range(90)] + ["w1", " ".join(f"w{i}"
     ],
 )
 def test_compiled_vectors_are_those_of_transformers(kind, told, pooling, tmp_path, monkeypatch):
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 1)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 1)
     network = save_encoder(tmp_path / kind, kind, told)
     body = body_of(find(f"hf:{tmp_path / kind}"))
     body.prepare(91)

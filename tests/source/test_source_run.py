@@ -32,7 +32,7 @@ WHERE = {"pretraining": "planted by hand", "licence": "Apache-2.0"}
 
 @pytest.fixture(autouse=True)
 def _without_compiling(monkeypatch):
-    monkeypatch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+    monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
 
 
 def ship(folder, view, strategy, source, **changes):
@@ -58,7 +58,7 @@ def runs(tmp_path_factory, pictures):
     folder = tmp_path_factory.mktemp("runs")
     texts = text_target(40, 40).episodes[0].view
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headstart.features.body.COMPILE_FROM", 10**9)
+        patch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
         tuned = ship(folder / "tuned", pictures.view, Finetune(epochs=1, rate=1e-2, trunk=1.0), "toy:detail")
         probed = ship(folder / "probed", pictures.view, Probe(), "toy:detail")
         ship(folder / "scratch", pictures.view, Scratch(epochs=1, size=32), "scratch:small_cnn", pretraining="")

@@ -8,7 +8,7 @@ import pytest
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import extract
-from headstart.features.body import NetworkBody
+from headstart.features.network import NetworkBody
 from headstart.predictor import LinearHead
 from headstart.predictor import load as load_predictor
 from headstart.predictor.heads import restore

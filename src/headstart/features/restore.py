@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.features.body import Body, EmptyBody, HandcraftedBody, NetworkBody, Tensors
+from headstart.features.body import Body, EmptyBody, HandcraftedBody, Tensors
 from headstart.features.engine import POOLED
 from headstart.features.joined import JoinedBody
+from headstart.features.network import NetworkBody
 from headstart.features.precision import F32, Precision
 from headstart.features.text import TOKENIZER, TextBody
 from headstart.features.tfidf import VOCABULARY, TfidfBody

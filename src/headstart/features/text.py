@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from headstart import profile
 from headstart.features import compiled
-from headstart.features.body import EXTRACTOR_VERSION, Forward, NetworkBody, Part, Progress, Tensors
+from headstart.features.body import EXTRACTOR_VERSION, Forward, Part, Progress, Tensors
 from headstart.features.engine import MAP, POOLED, Engine, TorchEngine
+from headstart.features.network import NetworkBody
 from headstart.features.precision import F32, Precision
 from headstart.source.card import Preprocessing, Source, SourceCard, Stage, TextSource, Tokens
 from headstart.target.inputs import Inputs, texts_in
@@ -175,7 +176,8 @@ class TextBody(NetworkBody):
     """The pooled output of a network that reads texts, or the pooled values of its stages.
 
     Args:
-        module: as for :class:`~headstart.features.body.NetworkBody`; a :class:`headstart.source.encoder.TextNetwork`.
+        module: as for :class:`~headstart.features.network.NetworkBody`; a
+            :class:`headstart.source.encoder.TextNetwork`.
         architecture: likewise.
         tokens: how texts become inputs.
         document: the tokenizer.
