@@ -31,9 +31,9 @@ from headstart.search import shift as moved
 from headstart.search import suggest as suggesting
 from headstart.search.adapt import Adapted, AdaptOptions
 from headstart.search.adapt import adapt as run_adaptation
+from headstart.search.folder import EVIDENCE, refuse_foreign
 from headstart.search.rehearse import Rehearsal, rehearse
 from headstart.search.replay import replay as run_replay
-from headstart.search.run import EVIDENCE, refuse_foreign
 from headstart.search.spec import read as read_spec
 from headstart.source import BUNDLED, SMALL, SourceCard
 from headstart.source import cards as cards_of

@@ -116,7 +116,7 @@ def _run(target: str, folder: Path, **options: Any) -> Run:
 
     with profile.phase("import"):
         from headstart import api, source
-        from headstart.search.run import refuse_foreign
+        from headstart.search.folder import refuse_foreign
         from headstart.target import shots
         from headstart.target.describe import read_descriptions
 

@@ -25,7 +25,7 @@ def replay(
     from headstart.profile import process_seconds
     from headstart.search import replay as replaying
     from headstart.search import spec as specs
-    from headstart.search.run import refuse_foreign
+    from headstart.search.folder import refuse_foreign
 
     spec = specs.read(run)
     before = run if run.is_dir() else run.parent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +35,8 @@ from headstart.search.assemble import (
     probed,
     validation_score,
 )
+from headstart.search.folder import EVIDENCE, prepared
 from headstart.search.ledger import FORMAT, Ledger
-from headstart.search.ledger import NAME as LEDGER
 from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener
 from headstart.search.moved import moved
@@ -54,10 +53,8 @@ from headstart.target.target import Episode, Target
 from headstart.target.view import FOLDS
 from headstart.trial import SAID, Result, Spec, encode, execute
 
-EVIDENCE = "evidence.json"
 KEPT = ("zero_shot", *SAID)  # of what a strategy says of a model: it stays with it
 CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
-SHOWN = 5  # names in a message about a folder that holds something else
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
 CHARACTERS = 4.0  # in a token, about
 SAMPLED = 200  # texts whose lengths stand for those of all
@@ -143,7 +140,7 @@ class Runner:
     def _opened(self) -> Iterator[machine.Meter]:
         """The folder, held by this process, with the ledger of this run in it."""
         try:
-            with _prepared(self.folder), machine.Meter() as meter:
+            with prepared(self.folder), machine.Meter() as meter:
                 self.ledger = Ledger(self.folder)
                 self._begin()
                 ended = self.ledger.all("end")
@@ -617,55 +614,3 @@ def _shipped_digest(model: Path) -> str:
         return str(document["provenance"]["evidence_sha256"])
     except (OSError, ValueError, KeyError):
         return ""
-
-
-def refuse_foreign(folder: Path) -> None:
-    """Check that a run may be put into `folder`: it holds one, or nothing but hidden files, or does not exist.
-
-    Raises:
-        RunError: it holds something else, which a run might be mixed up with, or write over.
-    """
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    except OSError:  # absent, or no folder, or not to be read: said when it is made
-        return
-    if names and LEDGER not in names:
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        raise RunError(
-            Problem(
-                f"{folder} is not empty and holds no run: {', '.join(names[:SHOWN])}{more}",
-                f"a new or empty folder, or one with a run's {LEDGER}, to resume it",
-                "--out with a new name, or move what is in the folder away",
-            )
-        )
-
-
-@contextlib.contextmanager
-def _prepared(folder: Path) -> Iterator[None]:
-    """The run's directory: made, writable, and held by this process alone."""
-    refuse_foreign(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise RunError(
-            Problem(
-                f"{folder} cannot be written: {error.strerror or error}", "a folder you may write to", "--out FOLDER"
-            )
-        ) from error
-    try:
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no such locks on Windows
-            pass
-        except OSError as error:
-            raise RunError(
-                Problem(f"{folder} is in use by another process", "one run at a time", "--out with another folder")
-            ) from error
-        yield
-    finally:
-        lock.close()
-        with contextlib.suppress(OSError):
-            os.unlink(folder / ".lock")
