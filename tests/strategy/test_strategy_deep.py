@@ -157,6 +157,19 @@ def test_a_shift_is_undone_and_nothing_is_lost_where_nothing_moved(name: str, mo
     assert right(fit(name, same, store), still, known) >= easy - 0.02
 
 
+@pytest.mark.parametrize("name", ["adabn", "mcc"])
+def test_few_labels_of_the_target_correct_it(name: str, moved_and_not, store) -> None:
+    view, target, truth, _ = moved_and_not[0]
+    some = np.arange(8)
+    turned = Examples(target.take(some), 1 - truth[some])  # the classes are called the other way round here
+    made = fit(name, replace(view, few=turned), store)
+    assert made.left_out is not None
+    assert made.left_out.shape == (8, 2)
+    assert made.provenance["source_weight"]["value"] < 0.2
+    assert right(made, target, truth) < 0.3
+    assert right(fit(name, view, store), target, truth) > 0.7
+
+
 def test_without_batch_norms_statistics_it_is_the_discrepancy_that_helps(moved_and_not, store) -> None:
     view, target, truth, _ = moved_and_not[0]
 

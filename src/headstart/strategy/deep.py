@@ -16,6 +16,7 @@ from headstart.source.card import Source, SourceCard, Tokens
 from headstart.strategy import linear
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
+from headstart.strategy.shallow import corrected
 from headstart.target.view import Examples, TrainView
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Deep(ABC):
     def __call__(
         self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = PLAIN
     ) -> Predictor:
-        """Probe, then train on both domains.
+        """Probe, then train on both domains; then the target's few labels, where there are some, correct the head.
 
         Raises:
             TrialError: there is no target domain, or the source has not so many stages.
@@ -158,8 +159,10 @@ class Deep(ABC):
         common: dict[str, Any] = {"budget": budget, "bench": bench, "words": f"{self.name} {card.short}"}
         common |= {"cut": self.tuned().cut(card).name, "start": True, "unlabelled": view.unlabelled}
         if isinstance(card.preprocessing, Tokens):
-            return network.fit(source, view, recipe, preprocessing=card.preprocessing, **common)
-        return network.fit_tail(source, view, recipe, views=self.views, **common)
+            made = network.fit(source, view, recipe, preprocessing=card.preprocessing, **common)
+        else:
+            made = network.fit_tail(source, view, recipe, views=self.views, **common)
+        return corrected(made, view, seed=seed, bench=bench, words=card.short)
 
 
 def refuse(name: str, card: SourceCard, view: TrainView, last: int) -> None:

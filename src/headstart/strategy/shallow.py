@@ -174,6 +174,30 @@ def corrected_by(head: LinearHead, domains: Domains) -> Fitted:
     return as_fitted(found, share * weight + learned, share * bias + found.bias - learned @ mean, yl)
 
 
+def corrected(made: Predictor, view: TrainView, *, seed: int, bench: Bench, words: str) -> Predictor:
+    """A model with a linear head that was adapted without the target's few labels, corrected by them if there are any.
+
+    Args:
+        made: the model.
+        view: of both domains.
+        seed: of everything random.
+        bench: store and device.
+        words: what is computed, for who waits.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if view.few is None or view.unlabelled is None:
+        return made
+    assert isinstance(made.head, LinearHead)
+    Xt, L = (bench.features(made.body, inputs, words) for inputs in (view.unlabelled, view.few.inputs))
+    nothing, classes = Xt[:0], len(view.classes)
+    domains = Domains(nothing, np.empty(0, np.int64), Xt, classes, seed, few=(L, view.few.labels))
+    with threadpool_limits(1, user_api="blas"):
+        found = corrected_by(made.head, domains)
+    said = made.provenance | found.said
+    return replace(made, head=found.head, provenance=said, left_out=found.left_out, elsewhere=made.head)
+
+
 def joint(domains: Domains, weights: Floats = few_labels.WEIGHTS) -> Fitted:
     """A classifier of both domains' labels, the source's weight one of `weights`.
 

@@ -16,6 +16,7 @@ from headstart.source.card import Source, SourceCard, Tokens
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.strategy.deep import refuse
+from headstart.strategy.shallow import corrected
 from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
@@ -101,7 +102,7 @@ class SourceFree(ABC):
     def __call__(
         self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = PLAIN
     ) -> Predictor:
-        """A model of the source domain; then that model, adapted to the target's inputs.
+        """A model of the source domain; that model, adapted to the target's inputs; its few labels, if there are any.
 
         Raises:
             TrialError: there is no target domain, or the source has not so many stages.
@@ -109,7 +110,8 @@ class SourceFree(ABC):
         refuse(self.name, source.card, view, self.last)
         assert view.unlabelled is not None
         model = self.model(source, replace(view, unlabelled=None), seed=seed, bench=bench)
-        return self.adapt(model, source, view.unlabelled, budget=budget, seed=seed, bench=bench)
+        made = self.adapt(model, source, view.unlabelled, budget=budget, seed=seed, bench=bench)
+        return corrected(made, view, seed=seed, bench=bench, words=source.card.short)
 
     def model(self, source: Source, view: TrainView, *, seed: int, bench: Bench = PLAIN) -> Predictor:
         """The source domain's model.
