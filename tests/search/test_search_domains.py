@@ -137,8 +137,11 @@ def test_without_target_labels_the_choice_is_the_same_and_nothing_is_claimed(tmp
 def test_fit_refuses_ways_of_adaptation_and_says_where_they_belong() -> None:
     with pytest.raises(OptionError, match="headstart adapt"):
         Options(strategies=("coral",)).check()
-    with pytest.raises(OptionError, match="unknown way of adaptation"):
+    with pytest.raises(OptionError, match="unknown strategy"):
         AdaptOptions(strategies=("corral",)).check()
+    pinned = AdaptOptions(("toy:pixels",), ("coral(ridge=3)", "tca")).settings()
+    assert [s.strategy.ridge for s in pinned if s.strategy.name == "coral"] == [3.0]
+    assert {s.strategy.name for s in pinned} == {"source-only", "coral", "tca"}
 
 
 def test_a_domain_needs_no_labels(tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def adapt(
     budget: Annotated[str, typer.Option(help="Wall time: 30s, 2m, 1h.")] = "5m",
     out: Annotated[Path | None, typer.Option(help="The run's folder; resumed if it holds this run.")] = None,
     source: Annotated[str, typer.Option(help="Pretrained source of the features. Default: the first bundled.")] = "",
-    strategy: Annotated[str, typer.Option(help="Ways of adaptation, comma-separated. Default: all.")] = "",
+    strategy: Annotated[
+        str, typer.Option(help="Ways of adaptation, comma-separated: NAME or NAME(PARAMETER=VALUE, ...). Default: all.")
+    ] = "",
     label: Label = None,
     input: Input = None,
     seed: Seed = 0,

@@ -23,7 +23,7 @@ from headstart import strategy as strategies
 from headstart.domains import several
 from headstart.domains.few import settled_by_labels
 from headstart.domains.validate import Agreement, Seen, agreement, common_ground, guarded
-from headstart.errors import OptionError, Problem, RunError, unknown
+from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
 from headstart.search.assemble import finalists
 from headstart.search.listener import Listener
@@ -123,11 +123,13 @@ class AdaptOptions(Options):
         if len(self.sources) > 1:
             raise OptionError(Problem(f"{len(self.sources)} sources", "one pretrained source for both domains"))
         cards = sources.cards(self.sources or sources.bundled_names(modality)[:1])
-        named = [Pinned(kind) for kind in strategies.ADAPTATIONS.values() if kind.side == "baseline"]
-        kinds = {kind.name: kind for kind in (*named, *self.kinds())}
-        found = settings(cards, [kind for kind in kinds.values() if not self._lacking(kind)], modality)
+        asked = self.kinds()
+        always = [Pinned(kind) for kind in strategies.ADAPTATIONS.values() if kind.side == "baseline"]
+        named = {kind.name for kind in asked}
+        kinds = [*(kind for kind in always if kind.name not in named), *asked]
+        found = settings(cards, [kind for kind in kinds if not self._lacking(kind)], modality)
         if not any(setting.side == "transfer" for setting in found):
-            why = [f"{kind.name} {lacking}" for kind in self.kinds() if (lacking := self._lacking(kind))]
+            why = [f"{kind.name} {lacking}" for kind in asked if (lacking := self._lacking(kind))]
             raise OptionError(
                 Problem(
                     f"nothing to adapt with on {cards[0].name}" + (": " + "; ".join(why) if why else ""),
@@ -144,9 +146,7 @@ class AdaptOptions(Options):
 
     def kinds(self) -> list[Pinned]:
         """The strategies that may be tried."""
-        if wrong := [name for name in self.strategies if name not in strategies.ADAPTATIONS]:
-            raise OptionError([unknown("way of adaptation", name, strategies.ADAPTATIONS) for name in wrong])
-        return [Pinned(strategies.ADAPTATIONS[name]) for name in self.strategies or strategies.ADAPTATIONS]
+        return strategies.asked(self.strategies or tuple(strategies.ADAPTATIONS), strategies.ADAPTATIONS)
 
     def left_out(self) -> str:
         """Nothing that a reader must know of."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headstart.errors import OptionError, unknown
@@ -113,13 +113,17 @@ def find(name: str) -> type[Any]:
     return known[name]
 
 
-def asked(texts: Sequence[str]) -> list[Pinned]:
+def asked(texts: Sequence[str], known: Mapping[str, type[Any]] | None = None) -> list[Pinned]:
     """Strategies as a user names them: `NAME` or `NAME(PARAMETER=VALUE, ...)`.
+
+    Args:
+        texts: what was named.
+        known: of these strategies; None: of `STRATEGIES`.
 
     Raises:
         OptionError: everything that is wrong with all of them.
     """
-    return parse(texts, STRATEGIES)
+    return parse(texts, STRATEGIES if known is None else known)
 
 
 def make(name: str, settings: dict[str, Any]) -> Adapt:
