@@ -36,11 +36,11 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "texts_scale": 12,
     "judge_simulation": 10,
     "score": 1,
-    "family": 20,
+    "family": 75,
     "earlier_run": 4,
     "predictions": 20,
     "planner": 1_200,
-    "adapt": 60,
+    "adapt": 35,
 }
 NAMED_ONLY = {"planner"}  # which takes most of a day
 RESULTS = Path(__file__).parent / "results"
