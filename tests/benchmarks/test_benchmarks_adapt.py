@@ -14,7 +14,7 @@ from benchmarks.adapt_tasks import SHIFTS, bumps, planar
 from benchmarks.adapt_units import routes
 from headstart.domains.validate import VALIDATORS, Agreement
 
-pytestmark = pytest.mark.fast
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("shift", SHIFTS)

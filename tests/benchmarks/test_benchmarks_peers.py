@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-pytestmark = pytest.mark.fast
+pytestmark = pytest.mark.slow
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 SCRIPTS = [

@@ -6,7 +6,7 @@ from benchmarks import planner
 from headstart.search import Ledger
 from headstart.testing import positive
 
-pytestmark = pytest.mark.fast
+pytestmark = pytest.mark.slow
 
 
 def unit(lost, share, worse=False):

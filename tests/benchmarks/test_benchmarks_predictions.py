@@ -9,7 +9,7 @@ from benchmarks import predictions
 from headstart.search import Ledger
 from headstart.trial import Result, Spec
 
-pytestmark = pytest.mark.fast
+pytestmark = pytest.mark.slow
 
 
 def trial(predicted, seconds):

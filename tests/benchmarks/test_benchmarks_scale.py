@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import common, features_pass, scale
 
-pytestmark = pytest.mark.fast
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
