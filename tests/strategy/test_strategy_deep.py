@@ -16,6 +16,7 @@ from headstart.predictor import Predictor, load
 from headstart.source import Preprocessing, Source, SourceCard, architecture, find
 from headstart.source.card import Stage
 from headstart.source.encoder import BertEncoder
+from headstart.source.network import Network
 from headstart.strategy import ADAPTATIONS, Bench, network
 from headstart.strategy.adapt.shot import Shot
 from headstart.strategy.shallow import OnFeatures
@@ -35,7 +36,7 @@ QUICK = {"rate": 1e-2, "batch": 60, "views": 0}
 """Of the toy network, which is small: no augmented views, and a fast head."""
 
 
-class Toy(nn.Module):
+class Toy(Network):
     """The brightness of the four quarters of a picture, mixed by random numbers, with batch norm after it."""
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class Toy(nn.Module):
         self.mix = nn.Sequential(nn.Conv2d(1, 16, 2), nn.BatchNorm2d(16))
         self.out = nn.Conv2d(16, 16, 1)
         self.num_features = self.head_hidden_size = 16
-        self.classifier: nn.Module = nn.Identity()
+        self.reset_classifier(0)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.out(self.mix(self.stem(x)))
@@ -52,15 +53,6 @@ class Toy(nn.Module):
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         pooled = x.mean(dim=(2, 3))
         return pooled if pre_logits else self.classifier(pooled)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.forward_head(self.forward_features(x))
-
-    def get_classifier(self) -> nn.Module:
-        return self.classifier
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.classifier = nn.Linear(16, num_classes) if num_classes else nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^stem", "blocks": r"^(mix|out)"}

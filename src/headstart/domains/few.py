@@ -246,13 +246,14 @@ def settled_by_labels(
     near = [name for name in adapted if (told := compared(right[best], right[name])).lead <= told.noise]
     rival = near[0]
     n = len(right[baseline])
-    said = ", ".join(f"{name} {100 * score[name]:.0f} %" for name in (rival, *baselines))
-    words = f"On the {n} labelled target examples, each left out in turn, {said} are right"
+
+    def words(adaptation: str) -> str:
+        said = ", ".join(f"{name} {100 * score[name]:.0f} %" for name in (adaptation, *baselines))
+        return f"On the {n} labelled target examples, each left out in turn, {said} are right"
+
     if all(compared(right[rival], right[name]).beyond for name in baselines):
-        return Settled(baseline, rival, rival, f"{words}: {rival} is ahead of the others beyond the noise.")
+        return Settled(baseline, rival, rival, f"{words(rival)}: {rival} is ahead of the others beyond the noise.")
     if agreed and all(score[agreed] >= score[name] for name in baselines):
-        said = ", ".join(f"{name} {100 * score[name]:.0f} %" for name in (agreed, *baselines))
-        words = f"On the {n} labelled target examples, each left out in turn, {said} are right"
-        return Settled(baseline, agreed, agreed, f"{words}, and validators prefer {agreed} beyond their noise.")
+        return Settled(baseline, agreed, agreed, f"{words(agreed)}, and validators prefer {agreed} beyond their noise.")
     behind = f"{rival} is not shown to be ahead of {' and '.join(baselines)}"
-    return Settled(baseline, rival, baseline, f"{words}: {behind}.")
+    return Settled(baseline, rival, baseline, f"{words(rival)}: {behind}.")

@@ -80,7 +80,7 @@ def by_validators(Xs: Features, ys: Labels, origin: Labels, Xt: Features, classe
     for k in range(int(origin.max()) + 1):
         X, y = Xs[origin == k], ys[origin == k]
         found = solve(X, y, classes)
-        held, said = (scores_to_logs(s, found.left_out, y) for s in (found.left_out, Xt @ found.weight.T + found.bias))
+        held, said = as_logs(found.left_out, y, Xt @ found.weight.T + found.bias)
         seen = Seen(held=held, y=y, weights=np.ones(len(y)), asked=said, Xs=X, Xt=Xt)
         asked.append([ask(seen) for ask in VALIDATORS.values()])
     values = np.array(asked)
@@ -89,11 +89,13 @@ def by_validators(Xs: Features, ys: Labels, origin: Labels, Xt: Features, classe
     return np.asarray(softmax(scaled.mean(axis=1)[None])[0])
 
 
-def scores_to_logs(scores: NDArray[np.floating], left_out: NDArray[np.floating], y: Labels) -> Floats:
-    """(N, C) ridge scores to log-probabilities, by the temperature that suits the left-out ones."""
+def as_logs(left_out: NDArray[np.floating], y: Labels, asked: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """Ridge scores, left-out (N, C) and of the target (M, C), to log-probabilities; the former set the temperature."""
     from headstart.predictor.calibration import fit_temperature
 
-    return np.asarray(np.log(np.maximum(softmax(scores / fit_temperature(left_out, y)), LOG_FLOOR)))
+    temperature = fit_temperature(left_out, y)
+    held, said = (np.log(np.maximum(softmax(scores / temperature), LOG_FLOOR)) for scores in (left_out, asked))
+    return held, said
 
 
 def of_examples(weights: Floats, origin: Labels) -> Floats:
@@ -228,7 +230,7 @@ def _left_out(
         rest = solve(X, y, classes)
         models, right = {}, {}
         for called, model, held in ((ALL, whole, whole.left_out[kept]), (WITHOUT, rest, rest.left_out)):
-            logs, asked = (scores_to_logs(s, held, y) for s in (held, Xt @ model.weight.T + model.bias))
+            logs, asked = as_logs(held, y, Xt @ model.weight.T + model.bias)
             models[called] = Seen(held=logs, y=y, weights=weight, asked=asked, Xs=X, Xt=Xt)
             if few is not None:
                 right[called] = (few[0] @ model.weight.T + model.bias).argmax(axis=1) == few[1]

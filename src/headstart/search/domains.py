@@ -12,10 +12,13 @@ from headstart.judge.adaptation import Learned, points, worth, worth_words
 from headstart.judge.evidence import AdaptationRecord, Gain, SourceDomain, TriedRoute
 from headstart.judge.intervals import paired_interval, score_interval
 from headstart.search.ledger import Ledger
+from headstart.strategy.adapt.joint import Joint
+from headstart.strategy.adapt.source_only import SourceOnly
+from headstart.strategy.adapt.target_only import TargetOnly
 from headstart.trial import Result, decode
 
 Labels = NDArray[np.int64]
-ALONE, UNADAPTED, JOINT = "target-only", "source-only", "joint"
+ALONE, UNADAPTED, JOINT = TargetOnly.name, SourceOnly.name, Joint.name
 
 
 def adaptation(ledger: Ledger, truth: Labels, metric: str) -> AdaptationRecord | None:
@@ -37,19 +40,13 @@ def adaptation(ledger: Ledger, truth: Labels, metric: str) -> AdaptationRecord |
     over = _over(ledger, results, truth, metric)
     sentences = [worth_words(found)] if found is not None else []
     if len(over) > 1:
-        gains = (
-            f"{100 * g.estimate:+.1f} points over {n} ({100 * g.low:+.1f} to {100 * g.high:+.1f})"
-            for n, g in over.items()
-        )
+        gains = (_points(gain, f" over {name}") for name, gain in over.items())
         sentences.append(f"On the sealed examples the adapted finalist is {', '.join(gains)}.")
     for domain in domains:
         assert domain.gain is not None
         kept = "" if domain.kept else "; it was dropped"
-        sentences.append(
-            f"{domain.name} {'gives' if domain.gain.estimate >= 0 else 'costs'} source-only "
-            f"{100 * domain.gain.estimate:+.1f} points ({100 * domain.gain.low:+.1f} to {100 * domain.gain.high:+.1f})"
-            f"{kept}."
-        )
+        verb = "gives" if domain.gain.estimate >= 0 else "costs"
+        sentences.append(f"{domain.name} {verb} source-only {_points(domain.gain)}{kept}.")
     return AdaptationRecord(
         learned=chosen["learned"],
         used=chosen["used"],
@@ -60,6 +57,10 @@ def adaptation(ledger: Ledger, truth: Labels, metric: str) -> AdaptationRecord |
         domains=domains,
         sentences=sentences,
     )
+
+
+def _points(gain: Gain, over: str = "") -> str:
+    return f"{100 * gain.estimate:+.1f} points{over} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
 
 
 def _correct(result: Result, truth: Labels) -> NDArray[np.bool_]:

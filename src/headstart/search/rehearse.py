@@ -151,8 +151,7 @@ class _Rehearsing(Runner):
         return super()._plan(together, rehearsed=rehearsed)
 
     def _results(self, together: Sequence[Episode]) -> tuple[list[Result], dict[str, float]]:
-        names = {episode.name for episode in together}
-        results = [r for r in self.ledger.results.values() if r.spec.episode in names]
+        results, _ = super()._results(together)
         # Scores are not known, so that they rise with what was spent; all folds of a setting agree.
         searched = [r for r in results if r.spec.phase == "search"]
         own = {r.spec.setting: r.own_seconds for r in reversed(searched)}

@@ -14,6 +14,7 @@ from headstart.errors import SourceError, unknown
 from headstart.source import static, towers, transformer
 from headstart.source.card import Preprocessing, Stage, Tokens
 from headstart.source.encoder import BertEncoder, TextCNN
+from headstart.source.network import Network
 from headstart.source.scratch import SMALL_CNN, SMALL_CNN_PREPROCESSING, TEXT_CNN, TEXT_CNN_WORDS
 
 _OWN: dict[str, Callable[[], nn.Module]] = {"minilm_l6": BertEncoder, TEXT_CNN: lambda: TextCNN(TEXT_CNN_WORDS)}
@@ -30,7 +31,7 @@ def register(name: str, make: Callable[[], nn.Module]) -> None:
     _REGISTERED[name] = make
 
 
-class SmallCNN(nn.Module):
+class SmallCNN(Network):
     """A plain convolutional network for training from scratch on few pictures.
 
     Four 3 x 3 convolutions with batch norm and ReLU, the first with stride 2, the next two followed by pooling, then
@@ -54,7 +55,6 @@ class SmallCNN(nn.Module):
             previous = width
         self.blocks = nn.Sequential(*layers)
         self.num_features = self.head_hidden_size = previous
-        self.classifier: nn.Module = nn.Identity()
         self.reset_classifier(num_classes)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,18 +66,6 @@ class SmallCNN(nn.Module):
         """Global average pooling, then, unless `pre_logits`, the classifier."""
         pooled = x.mean(dim=(2, 3))
         return pooled if pre_logits else self.classifier(pooled)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.classifier
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """A new last layer for `num_classes` (0: none)."""
-        self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups from input to output, as timm writes them."""

@@ -29,10 +29,6 @@ class _Clip(Pretrained):
     def _projection(self) -> int:
         return int(self.config.projection_dim) if self.config.model_type == "clip" else 0
 
-    def _parts(self) -> Any:
-        """The whole model of transformers."""
-        return self.pretrained(self.config)
-
     def _card(self, config: Any, **more: Any) -> SourceCard:
         from headstart.source import towers
 
@@ -112,7 +108,7 @@ class ClipSource(_Clip):
         """
         from headstart.source.towers import PictureTower
 
-        model = self._parts()
+        model: Any = self.pretrained(self.config)
         return PictureTower(model.vision_model, model.visual_projection if self._projection else None)
 
     def texts(self) -> ClipTexts:
@@ -168,5 +164,5 @@ class ClipTexts(_Clip):
         """
         from headstart.source.towers import TextTower
 
-        model = self._parts()
+        model: Any = self.pretrained(self.config)
         return TextTower(model.text_model, model.text_projection if self._projection else None)

@@ -12,21 +12,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from headstart.source.network import Network
+
 Read = tuple[torch.Tensor, torch.Tensor]
 """Values at each position (B, L, D), and whether there is a token (B, L) bool."""
 
 
-class TextNetwork(nn.Module):
+class TextNetwork(Network):
     """What the two have in common: a classifier on pooled features."""
 
-    num_features: int
     stages: tuple[str, ...] = ()
     resumes = False
     """Whether :meth:`read_to` and :meth:`resume` are there."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, L) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: torch.Tensor) -> Read:
         """(B, L) to values at each position."""
@@ -55,14 +52,6 @@ class TextNetwork(nn.Module):
             return pooled
         logits: torch.Tensor = self.classifier(pooled)
         return logits
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.classifier
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """A new last layer for `num_classes` (0: none)."""
-        self.classifier: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

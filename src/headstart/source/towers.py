@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from headstart import profile
 from headstart.source.encoder import Read
+from headstart.source.network import Network
 from headstart.source.transformer import Transformer, quiet, told
 
 PREFIX = "tower:"
@@ -56,7 +57,7 @@ def build(name: str) -> nn.Module:
     return PictureTower(network, projection) if "vision" in kind else TextTower(network, projection)
 
 
-class PictureTower(nn.Module):
+class PictureTower(Network):
     """A vision transformer whose pooled output lies in the common space; it keeps timm's contract.
 
     Args:
@@ -87,18 +88,6 @@ class PictureTower(nn.Module):
         pooled: torch.Tensor = self.norm(x[:, 0]) if self.attend is None else self.attend(self.norm(x))
         pooled = pooled if self.projection is None else self.projection(pooled)
         return pooled if pre_logits else self.classifier(pooled)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(x))
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.classifier
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """A new last layer for `num_classes` (0: none)."""
-        self.classifier: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups from input to output, as timm writes them."""

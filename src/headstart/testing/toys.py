@@ -16,6 +16,7 @@ from headstart.budget import Budget
 from headstart.errors import SourceError, TrialError, unknown
 from headstart.predictor import Predictor
 from headstart.source import Preprocessing, Source, SourceCard, architecture, weights
+from headstart.source.network import Network
 from headstart.strategy import Adapt, Bench, Needs, Side
 from headstart.strategy.contract import PLAIN
 from headstart.target.view import TrainView
@@ -24,14 +25,14 @@ from headstart.testing.planted import SIDE, pattern
 WIDTHS = {"detail": 8, "pixels": 256}
 
 
-class ToyNetwork(nn.Module):
+class ToyNetwork(Network):
     """One convolution as large as the picture: (B, 3, 32, 32) to (B, D, 1, 1). It keeps timm's contract."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.filters = nn.Conv2d(3, width, SIDE, bias=False)
         self.num_features = self.head_hidden_size = width
-        self.classifier: nn.Module = nn.Identity()
+        self.reset_classifier(0)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, 32, 32) to (B, D, 1, 1)."""
@@ -42,18 +43,6 @@ class ToyNetwork(nn.Module):
         """(B, D, 1, 1) to (B, D), and, unless `pre_logits`, to logits."""
         pooled = x.flatten(1)
         return pooled if pre_logits else self.classifier(pooled)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 32, 32) to logits."""
-        return self.forward_head(self.forward_features(x))
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.classifier
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """A new last layer for `num_classes` (0: none)."""
-        self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """One group."""

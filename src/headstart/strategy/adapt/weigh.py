@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from headstart.domains import several
@@ -53,4 +53,4 @@ class Weigh(OnFeatures):
         head = on_raw(found.as_logits(ys), mean, scale)
         fitted = Fitted(head) if domains.few is None else corrected_by(head, domains)
         said = {"domain_weights": [round(float(w), 6) for w in weights]}
-        return Fitted(fitted.head, fitted.left_out, fitted.said | said)
+        return replace(fitted, said=fitted.said | said)
