@@ -40,6 +40,7 @@ PROVING = 3  # final trials of each side that are kept room for; of few-shot dra
 SHARES = (0.125, 0.25, 0.5)  # of the labels, for the label curve
 DRAWS, FREE_DRAWS = 2, 3  # of labels; more where a trial takes no time; one would not tell luck from labels
 FREE = 0.5  # seconds that are not worth asking about
+UNEVEN = 0.1  # of what the other side has spent on tuning, that a side may spend whatever is left
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
 
 
@@ -264,8 +265,9 @@ class Plan:
                 # Should it lead, it needs final trials as well, and one seed proves little.
                 own = max(reserves[side], self._finals(setting, seconds))
                 reserve = sum(reserves.values()) - reserves[side] + own + OVERHEAD
-                # What the other side's dear leader needs must not end the search of one that takes no time.
-                free = seed == 0 and predicted <= FREE and left > OVERHEAD
+                # What the other side's dear leader needs must not end the search of one that takes next to no time.
+                other = sum(spent.values()) - spent[side]
+                free = seed == 0 and predicted <= max(FREE, UNEVEN * other - spent[side]) and left > OVERHEAD
                 if predicted <= left - reserve or free or self._indispensable(setting, firsts, counts):
                     return spec, predicted
         return None
