@@ -434,9 +434,9 @@ def static_table_part(document: dict[str, Any]) -> list[str]:
         "\n## Static embeddings\n",
         _ran(document),
         f"Scores on examples that were not learned from, of {found['texts']:,} texts of each set at most. With eight "
-        "labels of each class the nearest class mean, else ridge probes. *Distilled* are vectors that the encoder gives "
-        "each wordpiece by itself (principal components, weighted by rank); gains with their 95 % intervals are of "
-        "static over the better n-grams.\n",
+        "labels of each class the nearest class mean, else ridge probes. *Distilled* are vectors that the encoder "
+        "gives each wordpiece by itself (principal components, weighted by rank); gains with their 95 % intervals are "
+        "of static over the better n-grams.\n",
     ]
     for key, labels in (("all", "all labels"), ("eight", "eight of each class")):
         routes = list(next(iter(found[key].values()))["scores"])
