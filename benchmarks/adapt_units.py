@@ -98,6 +98,12 @@ def _fitted(task: Task) -> Unit:
     return Unit(tuple(names), held, np.stack(asked), np.stack(left_out), np.array(cpu))
 
 
+def fitted_alone(name: str, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(M', C) log-probabilities of some of the target's examples by one way that has seen only those; not kept."""
+    Xt = task.Xt[rows]
+    return _log_probabilities(dict(routes())[name].sides(task.Xs, task.ys, Xt, task.classes, 0).target, Xt)
+
+
 def _log_probabilities(head: LinearHead, X: NDArray[np.float32]) -> NDArray[np.float32]:
     logits = head.logits(X).astype(np.float64)
     return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True), dtype=np.float32)

@@ -388,8 +388,8 @@ def adapt(
 ) -> Adapted:
     """Adapt from labelled source domains to a target domain, and keep the model that is safe.
 
-    Validators that never see a sealed label of the target choose among all ways of adaptation and source-only, which is
-    shipped unless they agree beyond their noise. Labels of the target that were not given to learn from are sealed, and
+    The way with the best record on other data is shipped where the domains are apart and it cannot be taken for one
+    that undoes a label shift, else source-only. Labels of the target that were not given to learn from are sealed, and
     judge that choice.
 
     Args:

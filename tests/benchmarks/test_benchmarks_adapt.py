@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks import adapt
-from benchmarks.adapt_tasks import SHIFTS, bumps, planar
+from benchmarks.adapt_tasks import SHIFTS, Task, bumps, planar
 from benchmarks.adapt_units import routes
+from headstart.domains.record import Change
 from headstart.domains.validate import VALIDATORS, Agreement
 
 pytestmark = pytest.mark.slow
@@ -47,43 +48,82 @@ def test_routes_are_named_as_a_run_names_them_and_source_only_is_first() -> None
     assert set(adapt.SHARED) <= set(names)
 
 
-def record(right: dict[str, float], good: str, bad: str, n: int = 1000) -> dict[str, Any]:
+def record(
+    right: dict[str, float], good: str, bad: str, n: int = 1000, apart: float = 1.0, flow: float = 0.0
+) -> dict[str, Any]:
     """A pair on which one validator tells the truth about every route and another the opposite."""
     values = {name: {good: score, bad: -score} for name, score in right.items()}
     lead = {
         name: {v: (value - values[adapt.SOURCE_ONLY][v], 0.001) for v, value in by.items()}
         for name, by in values.items()
     }
-    said = Agreement({good: 1.0, bad: 1.0}, values, lead, {}, {}, "", (), (), 0.0, 1.0)
+    said = Agreement({good: 1.0, bad: 1.0}, values, lead, {}, {}, "", (), (), 0.0, apart)
+    points = (np.zeros((1, 2), np.float32),) * 2  # as simulated pairs, which have no twin
+    empty = np.zeros((1, 1), np.float32), np.zeros(1, np.int64)
     return {
         "name": "one to other",
+        "task": Task("planted", "one to other", *empty, *empty, points),
         "examples": [n, n],
         "right": {name: np.arange(n) < n * score for name, score in right.items()},
+        "change": dict.fromkeys(right, Change(0.5, flow, 0.0)),
         "cpu_seconds": dict.fromkeys(right, (2.0, 1.0)),
         "choosing_cpu_seconds": 1.0,
         "said": said,
+        "twins": {},
     }
 
 
-def test_a_family_is_judged_with_the_trust_of_the_others() -> None:
-    scores = {adapt.SOURCE_ONLY: 0.5, "better": 0.7, "worse": 0.3}
-    first, second = list(VALIDATORS)[:2]
-    mine, others = record(scores, first, second), record(scores, second, first)
-    assert adapt.reliability([mine]) == {first: 1.0, second: -1.0}
+SCORES = {adapt.SOURCE_ONLY: 0.5, "better": 0.7, "worse": 0.3}
+FIRST, SECOND = list(VALIDATORS)[:2]
+
+
+def test_a_family_is_judged_with_the_trust_and_the_record_of_the_others() -> None:
+    mine, others = record(SCORES, FIRST, SECOND), record(SCORES, SECOND, FIRST)
+    assert adapt.reliability([mine]) == {FIRST: 1.0, SECOND: -1.0}
+    found = adapt.picked([mine], [[others]])
     # Elsewhere the second was right: here, where it is wrong, it is believed all the same.
-    assert adapt.picked([mine], [[others]]) == [("worse", "worse")]
-    assert adapt.picked([others], [[others], [others]]) == [("better", "better")]
+    assert (found.first, found.agreed) == (["worse"], ["worse"])
+    assert (found.way, found.shipped) == ("better", ["better"])
+    # What was better elsewhere is shipped here, though it is worse.
+    turned = record({adapt.SOURCE_ONLY: 0.5, "better": 0.4, "worse": 0.6}, FIRST, SECOND)
+    assert adapt.picked([turned], [[others], [others]]).shipped == ["better"]
+
+
+def test_a_record_is_of_pairs_that_are_apart_and_no_pair_decides_alone() -> None:
+    great = record({adapt.SOURCE_ONLY: 0.1, "better": 0.9, "worse": 0.1}, FIRST, SECOND)
+    harmed = record({adapt.SOURCE_ONLY: 0.5, "better": 0.45, "worse": 0.5}, FIRST, SECOND)
+    near = record(SCORES, FIRST, SECOND, apart=0.6)
+    assert adapt.gained([great, harmed, near]) == pytest.approx({"better": 0.025, "worse": 0.0})
+    assert adapt.gained([near]) is None
+    assert adapt.picked([near], [[great]]).shipped == [adapt.SOURCE_ONLY]
+
+
+def test_the_guard_asks_for_what_did_no_harm_elsewhere() -> None:
+    """A way that is right but for pairs on which it changes only how often each class is said."""
+    fine = [record(SCORES, FIRST, SECOND, flow=0.2) for _ in range(9)]
+    lost = [record({adapt.SOURCE_ONLY: 0.7, "better": 0.5, "worse": 0.3}, FIRST, SECOND, flow=0.9)]
+    flow, _ = adapt.asked_of([fine + lost, fine + lost])
+    assert 0.2 < flow < 0.9
+    assert adapt.picked(lost, [fine + lost, fine + lost]).shipped == [adapt.SOURCE_ONLY]
+
+
+def test_a_twin_keeps_one_of_seven_of_half_of_the_classes() -> None:
+    y = np.repeat([0, 1, 2, 3], 70)
+    features = np.zeros((280, 2), np.float32)
+    rows = adapt._thinned(Task("planted", "twin", features, y, features, y))
+    assert sorted(np.bincount(y[rows]).tolist()) == [10, 10, 70, 70]
 
 
 def test_the_summary_counts_harm_and_the_pages_show_it() -> None:
-    scores = {adapt.SOURCE_ONLY: 0.5, "better": 0.7, "worse": 0.3}
-    first, second = list(VALIDATORS)[:2]
-    records = {"pacs": [record(scores, first, second)], "digits": [record(scores, second, first)]}
+    turned = {adapt.SOURCE_ONLY: 0.5, "better": 0.3, "worse": 0.7}
+    records = {"pacs": [record(SCORES, FIRST, SECOND)], "digits": [record(turned, SECOND, FIRST)]}
     found = adapt.summary(records, "not asked for")
-    # Each is judged by the other, which trusts the wrong one.
+    # Each is judged by the other, in which the wrong way was right.
     assert [family["ways"]["pick"]["gain"][0] for family in found["families"].values()] == [-0.2, -0.2]
     assert found["families"]["pacs"]["ways"]["pick"]["worse"] == 1
     assert found["families"]["pacs"]["ways"]["oracle"]["accuracy"] == 0.7
+    assert found["families"]["pacs"]["record"] == {"better": 0.1, "worse": -0.1}
+    assert found["families"]["pacs"]["usual"] == "worse"
     assert found["families"]["pacs"]["whole_cpu_seconds"] == 10.0
     assert [line["met"] for line in found["targets"]] == [False, False, False]
     spec = importlib.util.spec_from_file_location("generate", Path(__file__).parents[2] / "docs" / "generate.py")

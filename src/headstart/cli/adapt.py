@@ -134,7 +134,8 @@ def _routes(choice: Choice) -> Iterator[str]:
                 f"{100 * choice.labelled[name]:.1f} %",
                 f"{weight['value']:.2g} ({weight['low']:.2g} to {weight['high']:.2g})" if weight else "",
             )
-        rows.append((name, *few, f"{said.rank[name]:.1f}", f"{100 * said.first[name]:.0f} %", *values))
+        shown = f"{name} (shipped)" if name == choice.shipped else name
+        rows.append((shown, *few, f"{said.rank[name]:.1f}", f"{100 * said.first[name]:.0f} %", *values))
     yield from (f"    {line}" for line in table(rows, right=tuple(range(1, len(rows[0])))))
 
 

@@ -230,15 +230,15 @@ def settled_by_labels(
 ) -> Settled:
     """Choose between source-only, target-only and adaptation by the target's few labels, each left out in turn.
 
-    The rival is the adaptation that validators rank best among those within one standard error of the best on the
-    labels, so that of many the luckiest is not taken. It is shipped where it beats every baseline beyond the noise; or
-    where validators chose an adaptation beyond theirs, and on the labels that one is behind no baseline.
+    The rival is the first of the adaptations within one standard error of the best on the labels, so that of many the
+    luckiest is not taken. It is shipped where it beats every baseline beyond the noise; or where an adaptation would be
+    shipped without labels, and on them that one is behind no baseline.
 
     Args:
         right: route -> (n,) whether each labelled example is predicted right by a model that has not learned from it.
         baselines: names, the one that is kept among equals first.
-        adapted: names, those that validators rank best first; one at least.
-        agreed: the adaptation on which validators agree beyond their noise; "": there is none.
+        adapted: names, those that are preferred without labels first; one at least.
+        agreed: the adaptation that would be shipped without labels; "": there is none.
     """
     score = {name: float(each.mean()) for name, each in right.items()}
     baseline = max(baselines, key=lambda name: score[name])
@@ -254,6 +254,6 @@ def settled_by_labels(
     if all(compared(right[rival], right[name]).beyond for name in baselines):
         return Settled(baseline, rival, rival, f"{words(rival)}: {rival} is ahead of the others beyond the noise.")
     if agreed and all(score[agreed] >= score[name] for name in baselines):
-        return Settled(baseline, agreed, agreed, f"{words(agreed)}, and validators prefer {agreed} beyond their noise.")
+        return Settled(baseline, agreed, agreed, f"{words(agreed)}, and without them {agreed} would be shipped.")
     behind = f"{rival} is not shown to be ahead of {' and '.join(baselines)}"
     return Settled(baseline, rival, baseline, f"{words(rival)}: {behind}.")

@@ -65,6 +65,15 @@ def _facts(choice: Choice) -> Iterator[tuple[str, str]]:
     yield "Target", f"{choice.target_domain}, {words.plural(choice.examples[1], 'example')}"
     yield "Its labels", choice.used()
     yield "Tried", words.plural(len(choice.names), "route")
+    if choice.change is not None:
+        what = choice.change
+        yield (
+            "What it changes",
+            (
+                f"{choice.rival} says another class than source-only of {100 * what.changed:.0f} % of the target; "
+                f"{100 * what.flow:.0f} % of that is only how often each class is said"
+            ),
+        )
     if choice.untried:
         yield "Not tried", f"{', '.join(choice.untried)}: the budget had no room, or they failed"
 

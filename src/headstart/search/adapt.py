@@ -22,7 +22,8 @@ from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.domains import several
 from headstart.domains.few import settled_by_labels
-from headstart.domains.validate import Agreement, Seen, agreement, common_ground, guarded
+from headstart.domains.record import Change, decided
+from headstart.domains.validate import Agreement, Seen, agreement, common_ground
 from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
 from headstart.search.assemble import finalists
@@ -70,6 +71,8 @@ class Choice:
         said: route -> what it found out, such as the weight of the source.
         domains: what leaving each of several source domains out told; None: there is one.
         agreement: what the validators said; see :class:`headstart.domains.validate.Agreement`.
+        rival: the adaptation that may be shipped.
+        change: what it changes; see :class:`headstart.domains.record.Change`. None where it has no record elsewhere.
         untried: routes that the budget had no room for, or that failed.
     """
 
@@ -86,6 +89,8 @@ class Choice:
     said: dict[str, dict[str, Any]]
     domains: dict[str, Any] | None
     agreement: Agreement
+    rival: str = ""
+    change: Change | None = None
     untried: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -297,19 +302,20 @@ class _Adapter(Runner):
         self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]
     ) -> tuple[Choice, tuple[str, str]]:
         """Ask the validators, which see no sealed label; the choice, and the names of the baseline and its rival."""
-        said = self._asked(episode, routes)
-        shipped, reason = guarded(said, SourceOnly.name)
+        said, seen = self._asked(episode, routes)
         ranked = sorted(routes, key=lambda name: said.rank[name])
         adapted = [name for name in ranked if routes[name][0].side == "transfer"]
         if not adapted:
             raise RunError(Problem("no way of adaptation worked", "at least one", "see the ledger for why"))
-        baseline, rival, labelled = SourceOnly.name, adapted[0], {}
+        found = decided(said, seen, SourceOnly.name, adapted)
+        baseline, rival, shipped, reason, labelled = SourceOnly.name, found.rival, found.shipped, found.reason, {}
         if (few := episode.view.few) is not None:
             right = {name: _right(two, few.labels) for name, (_, _, two) in routes.items()}
             labelled = {name: float(each.mean()) for name, each in right.items()}
             baselines = [name for name in (SourceOnly.name, TargetOnly.name) if name in routes]
-            decided = settled_by_labels(right, baselines, adapted, agreed=shipped if shipped in adapted else "")
-            baseline, rival, shipped, reason = decided.baseline, decided.rival, decided.shipped, decided.reason
+            ordered = [rival, *(name for name in adapted if name != rival)]
+            told = settled_by_labels(right, baselines, ordered, agreed=shipped if shipped in adapted else "")
+            baseline, rival, shipped, reason = told.baseline, told.rival, told.shipped, told.reason
         used = " and ".join(
             word for word, count in (("learned", self.made.learned), ("sealed", self.made.sealed)) if count
         )
@@ -327,6 +333,8 @@ class _Adapter(Runner):
             {name: two.said for name, (_, _, two) in routes.items() if two.said},
             self._domains(),
             said,
+            rival,
+            found.change,
             tuple(name for name in map(_called, self._able(episode)) if name not in routes),
         )
         if self.ledger.first("chosen") is None:  # written before the seal is opened
@@ -343,8 +351,10 @@ class _Adapter(Runner):
             )
         return choice, (baseline, rival)
 
-    def _asked(self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]) -> Agreement:
-        """What validators say. They see source labels and target inputs."""
+    def _asked(
+        self, episode: Episode, routes: dict[str, tuple[Setting, Result, Result]]
+    ) -> tuple[Agreement, dict[str, Seen]]:
+        """What validators say, and what they saw: source labels and target inputs."""
         _, held = episode.view.fold_index(0)
         X, Z, _, _ = self._features(episode)
         with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
@@ -357,7 +367,7 @@ class _Adapter(Runner):
                 seen[name] = Seen(
                     one.log_probabilities, one.labels, ground.weights, two.log_probabilities, ground.Xs, ground.Xt
                 )
-            return agreement(seen, SourceOnly.name, apart=ground.apart, seed=self.options.seed)
+            return agreement(seen, SourceOnly.name, apart=ground.apart, seed=self.options.seed), seen
 
     def _named(self, episode: Episode) -> str:
         event = self.ledger.first("domains")
