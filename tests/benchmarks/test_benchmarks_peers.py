@@ -20,6 +20,7 @@ SCRIPTS = [
     "fastai_finetune",
     "setfit_few_shot",
     "skada_adapt",
+    "skada_deep",
     "timm_features",
     "timm_frozen_finetune",
     "timm_probe",
@@ -61,7 +62,7 @@ def test_a_peer_imports_nothing_of_ours(name):
         assert not {part.partition(".")[0] for part in modules} & {"headstart", "benchmarks", "openvino"}
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-texts", "requirements-domains"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-texts", "requirements-domains", "requirements-domains-deep"])
 def test_requirements_are_pinned_and_name_no_place(name):
     text = (PEERS / f"{name}.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
