@@ -8,12 +8,11 @@ adapt`; shallow ways are the units of `benchmarks.adapt`. Validators are trusted
 guard is the usual one, and labels of the target only tell, for this table, what each way was worth. Where a pair is run
 with several seeds, a deep way's accuracy is their mean; validators see the first.
 
-skada.deep (0.6) trains the same stage of the same network on the same pictures, for the same epochs with the same batches,
-rate, schedule and smoothing of labels; it has no augmentation. It is run in two ways: on pictures, where the frozen part
-of the network is run in every step, on the first pairs alone, since it takes minutes; and on the values that the frozen
-part gives once. To tell how far both begin alike, time is compared from pictures to predictions for either, and
-without what is computed once for all ways. It has no choice among deep methods that is simple to run, so it is compared
-way by way.
+skada.deep (0.6) trains the same stage of the same network on the same pictures, for the same epochs with the same
+batches, rate, schedule and smoothing of labels; it has no augmentation. It is run in two ways: on pictures, where the
+frozen part of the network is run in every step, on the first pairs alone, since it takes minutes; and on the values
+that the frozen part gives once. Time is compared from pictures to predictions, what several ways share counted once,
+and without what they share. skada has no choice among deep methods that is simple to run: it is compared way by way.
 
 Times are CPU seconds; threads are as each side sets them. Trials and peers are kept in the user's cache, so that a cut
 run goes on where it was.
@@ -73,10 +72,12 @@ def main(pairs: int = 3, seeds: int = 2, peer: int = 3, pictures: int = 1) -> It
         pair = units.paired(tasks[name])
         record = examined(pair, seeds)
         if not why and number < peer:
-            record["skada"] = {"cut": beside(pair, "cut", list(SHARED), seeds)}
+            record["skada"] = {"cut": beside(pair, "cut", SHARED, seeds)}
             if number < pictures:
-                each = [beside(pair, "pictures", [way], 1) for way in SHARED]
-                record["skada"]["pictures"] = each[0] | {"methods": {w: e["methods"][w] for w, e in zip(SHARED, each)}}
+                # A process for each, since each takes minutes.
+                each = [beside(pair, "pictures", (way,), 1) for way in SHARED]
+                methods = {way: found["methods"][way] for way, found in zip(SHARED, each, strict=True)}
+                record["skada"]["pictures"] = each[0] | {"methods": methods}
         records.append(record)
         print(f"   {name}: {_words(record)}", file=sys.stderr, flush=True)
         yield {"partial": True} | summary(records, why) if len(records) < pairs else summary(records, why)
@@ -108,11 +109,12 @@ def examined(pair: units.Pair, seeds: int) -> dict[str, Any]:
     record["before_training_cpu_seconds"] = units.before_training(pair)
     sides = {"shallow": few, "both": record["said"]}
     record["first"] = {side: said.chosen for side, said in sides.items()}
-    record["pick"], record["why"] = ({side: guarded(said, SOURCE_ONLY)[i] for side, said in sides.items()} for i in range(2))
+    shipped = {side: guarded(said, SOURCE_ONLY) for side, said in sides.items()}
+    record["pick"], record["why"] = ({side: found[i] for side, found in shipped.items()} for i in range(2))
     return record
 
 
-def beside(pair: units.Pair, begin: str, methods: list[str], seeds: int) -> dict[str, Any]:
+def beside(pair: units.Pair, begin: str, methods: tuple[str, ...], seeds: int) -> dict[str, Any]:
     """What skada.deep gives on a pair, and of every target example in which share of the seeds it is right."""
     content = {
         "source": units.paths(pair.view.examples.inputs),
@@ -235,15 +237,11 @@ def _targets(found: dict[str, Any], pairs: int) -> list[dict[str, object]]:
         if begin == "cut":
             kinds["own"] = "from values at the cut that both have"
         for kind, words in kinds.items():
-            ratio, each = against["all"]["ratio"][kind], against["ways"].items()
-            lines.append(
-                target(
-                    f"CPU seconds {words}, skada.deep ({BEGINS[begin]}) against ours, {len(each)} ways together: at "
-                    f"least {RATIO:.0f}, and no way worse",
-                    ratio >= RATIO and all(way["ahead"][2] >= 0 for _, way in each),
-                    f"{ratio:.1f} (" + "; ".join(f"{n} {w['ratio'][kind]:.1f}, {points(w['ahead'])}" for n, w in each) + ")",
-                )
-            )
+            ratio, each = against["all"]["ratio"][kind], against["ways"]
+            said = "; ".join(f"{way} {e['ratio'][kind]:.1f}, {points(e['ahead'])}" for way, e in each.items())
+            what = f"CPU seconds {words}, skada.deep ({BEGINS[begin]}) against ours, {len(each)} ways together"
+            met = ratio >= RATIO and all(e["ahead"][2] >= 0 for e in each.values())
+            lines.append(target(f"{what}: at least {RATIO:.0f}, and no way worse", met, f"{ratio:.1f} ({said})"))
     return lines
 
 

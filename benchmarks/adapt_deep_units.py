@@ -1,4 +1,4 @@
-"""The units of `benchmarks.adapt_deep`: every deep way of adaptation on one pair, each trial kept until its code changes.
+"""The units of `benchmarks.adapt_deep`: every deep way of adaptation on a pair, each trial kept until its code changes.
 
 A trial is one of `headstart adapt`: `candidate`, fitted on all of both domains, predicts the target; `search`, fitted
 without a fold of the source, predicts that fold, which is what validators may see.

@@ -508,9 +508,9 @@ def adapt_deep_part(document: dict[str, Any]) -> list[str]:
         parts.append(f"| {way} | {' | '.join(cells)} | {found['ways'][way]['fit_cpu_seconds']:.0f} |")
     before = [pair["before_training_cpu_seconds"] for pair in pairs.values()]
     parts.append(
-        "\nAccuracy in % and, in brackets, gain over source-only in points with its 95 % interval. CPU seconds are of a "
-        "way whose values at the cut are in the store, prediction included; what the first way of a pair takes before it "
-        f"trains, from pictures and an empty store, is {min(before):.0f} to {max(before):.0f}.\n"
+        "\nAccuracy in % and, in brackets, gain over source-only in points with its 95 % interval. CPU seconds are of "
+        "a way whose values at the cut are in the store, prediction included; what the first way of a pair takes "
+        f"before it trains, from pictures and an empty store, is {min(before):.0f} to {max(before):.0f}.\n"
     )
     for begin, against in found.get("skada", {}).items():
         parts += [

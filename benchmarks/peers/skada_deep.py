@@ -5,9 +5,9 @@ frozen by `timm.utils.freeze`, batch norm included. `pictures`: the whole networ
 examples do. `cut`: what the frozen part gives is computed once, and skada is fitted on that; both are the same network
 on the same examples. skada takes arrays, so that there is no augmentation.
 
-Losses are skada's with their default weights. Two things are not left as they are: DeepCORAL looks at the logits, as its
-paper does; and the critic of DANN and CDAN ends in a sigmoid, because skada's own (0.6.0) ends in a softmax over one
-number, which is 1 whatever it is shown, so that nothing is learned of the domains.
+Losses are skada's with their default weights. Two things are not left as they are: DeepCORAL looks at the logits, as
+its paper does; and the critic of DANN and CDAN ends in a sigmoid, because skada's own (0.6.0) ends in a softmax over
+one number, which is 1 whatever it is shown, so that nothing is learned of the domains.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def record(theirs: dict[str, float], seconds: float) -> dict[str, Any]:
         "examples": [N, N],
         "yt": np.ones(N, dtype=np.int64),
         "right": {name: np.arange(N) < N * score for name, score in scores.items()},
-        "cpu_seconds": {name: (10.0, 8.0) for name in scores},
+        "cpu_seconds": dict.fromkeys(scores, (10.0, 8.0)),
         "by_seed": {way: [0.7, 0.8] for way in adapt_deep.SHARED},
         "before_training_cpu_seconds": 20.0,
         "choosing_cpu_seconds": 1.0,
