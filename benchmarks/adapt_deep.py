@@ -14,8 +14,8 @@ frozen part of the network is run in every step, on the first pairs alone, since
 that the frozen part gives once. Time is compared from pictures to predictions, what several ways share counted once,
 and without what they share. skada has no choice among deep methods that is simple to run: it is compared way by way.
 
-Times are CPU seconds; threads are as each side sets them. Trials and peers are kept in the user's cache, so that a cut
-run goes on where it was.
+Times are CPU seconds. Training has one thread on both sides: more of them wait for each other on a busy machine, and
+waiting counts. Trials and peers are kept in the user's cache, so that a cut run goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks import adapt_deep_units as units
 from benchmarks import common
@@ -65,6 +66,7 @@ def main(pairs: int = 3, seeds: int = 2, peer: int = 3, pictures: int = 1) -> It
     if not (DATA / "pacs").is_dir():
         yield {"skipped": "no pacs"}
         return
+    torch.set_num_threads(1)
     why = environment.lacking(requirements=environment.DOMAINS_DEEP) if peer else "not asked for"
     tasks = {task.name: task for task in FAMILIES["pacs"][0]()}
     records: list[dict[str, Any]] = []

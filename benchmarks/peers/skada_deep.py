@@ -35,6 +35,7 @@ MASKED = -1  # in the place of a target's label
 WIDTH = 1280  # of pooled features
 WIDEST = 4096  # numbers that a critic of CDAN is shown, skada's default
 RATE, DECAY, WARM_UP = timm_frozen_finetune.RATE, timm_frozen_finetune.DECAY, timm_frozen_finetune.WARM_UP
+TRUNK = 0.03  # share of the rate for the pretrained stage: at the whole of it what was learned before is lost
 FROZEN = ["conv_stem", "bn1", *(f"blocks.{i}" for i in range(6))]
 
 
@@ -118,7 +119,7 @@ def fitted(name: str, begin: str, X: Any, y: Any, domain: Any, given: Any, seed:
     schedule = LRScheduler(
         torch.optim.lr_scheduler.OneCycleLR,
         step_every="batch",
-        max_lr=given.rate,
+        max_lr=[given.rate, given.rate * given.trunk],
         total_steps=given.epochs * max(each) + 1,
         pct_start=WARM_UP,
         cycle_momentum=False,
@@ -129,7 +130,8 @@ def fitted(name: str, begin: str, X: Any, y: Any, domain: Any, given: Any, seed:
         base_criterion=nn.CrossEntropyLoss(label_smoothing=timm_frozen_finetune.SMOOTHING),
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=DECAY,
-        lr=given.rate,
+        lr=given.rate * given.trunk,
+        optimizer__param_groups=[("*classifier*", {"lr": given.rate})],  # the head, and the critic
         max_epochs=given.epochs,
         batch_size=given.batch,
         train_split=None,
@@ -156,10 +158,12 @@ def main() -> None:
     parser.add_argument("--begin", choices=("pictures", "cut"), default="cut")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32, help="of each domain")
-    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--rate", type=float, default=RATE, help="of the head and of the critic")
+    parser.add_argument("--trunk", type=float, default=TRUNK, help="share of it for the stage")
     given = parser.parse_args()
+    torch.set_num_threads(1)  # more wait for each other on a busy machine, and CPU seconds count that
     watch.lap("arguments")
     pair = json.loads(given.pair.read_text(encoding="utf-8"))
     y = np.array([*pair["labels"], *([MASKED] * len(pair["target"]))])
@@ -183,6 +187,7 @@ def main() -> None:
         "epochs": given.epochs,
         "batch": given.batch,
         "rate": given.rate,
+        "trunk": given.trunk,
         "cpu_seconds": spent,
         "methods": found,
         "seconds": watch.seconds,
