@@ -514,7 +514,7 @@ def adapt_deep_part(document: dict[str, Any]) -> list[str]:
     )
     for begin, against in found.get("skada", {}).items():
         parts += [
-            f"skada.deep {against['versions']['skada']} on {', '.join(against['pairs'])}, from {begin}:\n",
+            f"skada.deep {against['versions']['skada']} on {', '.join(against['pairs'])}; {_BEGINS[begin]}:\n",
             "| way | ours | skada.deep | ahead, points (95 % interval) | CPU seconds of the way, ours, skada.deep "
             "| from pictures, ours, skada.deep |\n|---|---:|---:|---|---|---|",
         ]
@@ -527,6 +527,12 @@ def adapt_deep_part(document: dict[str, Any]) -> list[str]:
             )
         parts.append("")
     return [*parts, *_targets(found["targets"])]
+
+
+_BEGINS = {
+    "pictures": "it runs the whole network in every step",
+    "cut": "it is given the values at the cut, which the frozen part computed once",
+}
 
 
 def deep_table(found: dict[str, Any]) -> str:
