@@ -29,6 +29,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "few_shot": 100,
     "layers": 12,
     "zero_shot": 3,
+    "static_table": 18,
     "suggest": 2,
     "bad_input": 3,
     "peak_memory": 13,

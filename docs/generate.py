@@ -355,6 +355,7 @@ def measured_page() -> str:
                 parts += ["", *_layers_table(document["measured"])]
     for name, part in (
         ("few_shot", few_shot_part),
+        ("static_table", static_table_part),
         ("fastai", fastai_part),
         ("scale", scale_part),
         ("score", score_part),
@@ -424,6 +425,28 @@ def few_shot_part(document: dict[str, Any]) -> list[str]:
         parts.append(f"| {name} | {' | '.join(cells)} |")
     versions = found["setfit_versions"]
     parts.append(f"\nsetfit {versions['setfit']}, sentence-transformers {versions['sentence-transformers']}.\n")
+    return [*parts, *_targets(found["targets"])]
+
+
+def static_table_part(document: dict[str, Any]) -> list[str]:
+    """Static embeddings beside the encoder they come from and beside n-grams, with all labels and with few."""
+    found = document["measured"]
+    parts = [
+        "\n## Static embeddings\n",
+        _ran(document),
+        f"Scores on examples that were not learned from, of {found['texts']:,} texts of each set at most. With eight "
+        "labels of each class the nearest class mean, else ridge probes. *Distilled* are vectors that the encoder "
+        "gives each wordpiece by itself (principal components, weighted by rank); gains with their 95 % intervals are "
+        "of static over the better n-grams.\n",
+    ]
+    for key, labels in (("all", "all labels"), ("eight", "eight of each class")):
+        routes = list(next(iter(found[key].values()))["scores"])
+        parts.append(f"| {labels} | {' | '.join(routes)} | gain, points |\n|---|{'---:|' * (len(routes) + 1)}")
+        for name, row in found[key].items():
+            cells = [f"{100 * score:.1f} %" for score in row["scores"].values()]
+            gain, low, high = (100 * value for value in row["gain"])
+            parts.append(f"| {name} | {' | '.join(cells)} | {gain:+.1f} ({low:+.1f} to {high:+.1f}) |")
+        parts.append("")
     return [*parts, *_targets(found["targets"])]
 
 

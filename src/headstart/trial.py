@@ -32,7 +32,7 @@ CUT_SHORT = "training was cut short by the budget"
 SAID = ("source_weight", "domain_weights")  # of the provenance: what a strategy found out
 SPARE = 2_000  # left-out examples that validate a trial of the label curve, at most
 
-Phase = Literal["search", "candidate", "final", "label curve", "ship"]
+Phase = Literal["search", "rung", "candidate", "final", "label curve", "ship"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Spec:
 
     Args:
         episode: which of the target's episodes it belongs to.
-        phase: `search`: trained without the fold of its seed, predicts that fold; `final`: trained on everything that
-            may be trained on, predicts the sealed inputs; `candidate`: as final, for routes that are chosen by what
-            they say of the target without its labels; `label curve`: as final, on fewer labels; `ship`: trained on
-            everything, predicts nothing.
+        phase: `search`: trained without the fold of its seed, predicts that fold; `rung`: as search, on fewer labels;
+            `final`: trained on everything that may be trained on, predicts the sealed inputs; `candidate`: as final,
+            for routes that are chosen by what they say of the target without its labels; `label curve`: as final, on
+            fewer labels; `ship`: trained on everything, predicts nothing.
         source: a source's name.
         strategy: a strategy's name.
         parameters: its hyper-parameters.
@@ -75,9 +75,14 @@ class Spec:
         """Source, strategy and hyper-parameters as one string: what several seeds have in common."""
         return json.dumps([self.source, self.strategy, self.parameters], sort_keys=True)
 
+    @property
+    def validates(self) -> bool:
+        """Whether it predicts a fold, whose labels the search may see."""
+        return self.phase in ("search", "rung")
+
     def place(self) -> str:
         """What its seed stands for, in words: a fold, a seed, or a few-shot draw."""
-        kind = "draw" if self.episode.startswith("draw") else "fold" if self.phase == "search" else "seed"
+        kind = "draw" if self.episode.startswith("draw") else "fold" if self.validates else "seed"
         return f"{kind} {self.seed + 1}"
 
     def words(self) -> str:
@@ -94,7 +99,7 @@ class Result:
         spec: the trial.
         side: transfer or baseline.
         status: `ok` or `failed`.
-        log_probabilities: (N, C) float32 of the fold (search) or of the sealed inputs (final); None when it failed.
+        log_probabilities: (N, C) float32 of the fold (search, rung) or of the sealed inputs; None when it failed.
         labels: (N,) int64 of the fold; None in other phases, because sealed labels are judge's.
         spare_right: label curve: (M,) bool, what is right among training examples that the fewer labels left out; None
             in other phases, and where it would take many forward passes.
@@ -209,7 +214,7 @@ def execute(
     try:
         with Meter() as meter:
             source = sources.find(spec.source)
-            if spec.phase == "search":
+            if spec.validates:
                 train, held = view.fold(spec.seed)
                 asked: Inputs | None = held.inputs
                 labels: NDArray[np.int64] | None = held.labels
@@ -229,7 +234,7 @@ def execute(
                 with Meter() as predicting, profile.phase("forward"):
                     vectors = bench.features(predictor.body, asked, source.card.short)
                     # What is held out of an adaptation's labelled examples is of the source domain.
-                    log_probabilities = predictor.log_probabilities(vectors, elsewhere=spec.phase == "search")
+                    log_probabilities = predictor.log_probabilities(vectors, elsewhere=spec.validates)
                 elapsed = predicting.spent().wall + bench.tally.saved - before.saved
             if spare is not None and (strategy.needs.gradients and predictor.body.frozen() is None):
                 spare = None

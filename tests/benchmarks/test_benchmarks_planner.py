@@ -28,16 +28,18 @@ def test_means_are_over_targets_and_what_failed_is_left_out():
     assert planner.summary([]) == {"targets": []}
 
 
-def test_every_setting_is_tried_on_every_fold_and_nothing_twice(tmp_path, monkeypatch):
+def test_every_setting_is_tried_and_contenders_on_every_fold_and_nothing_twice(tmp_path, monkeypatch):
     planted = positive(40, 40)
-    settings = planner.Options((planted.source,), ("prototypes",)).settings()[:4]
+    settings = planner.Options((planted.source,), ("prototypes",)).settings()[:3]
     monkeypatch.setattr(planner.Options, "settings", lambda self, modality, wordless: settings)
     monkeypatch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
     ledger = Ledger(tmp_path)
     target = planted.target()
     planner.everything(target, ledger, tmp_path / "store", 0)
     searched = [r for r in ledger.results.values() if r.spec.phase == "search"]
-    assert {(r.spec.setting, r.spec.seed) for r in searched} == {(s.key, n) for s in settings for n in range(5)}
+    # Two ways of prototypes, and the majority class, which is far behind.
+    folds = {s.key: {r.spec.seed for r in searched if r.spec.setting == s.key} for s in settings}
+    assert [len(folds[s.key]) for s in settings] == [5, 5, 1]
     before = ledger.path.read_bytes()
     planner.everything(planted.target(), Ledger(tmp_path), tmp_path / "store", 0)
     assert ledger.path.read_bytes() == before

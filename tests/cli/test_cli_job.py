@@ -229,12 +229,15 @@ def test_sources(headstart):
     assert [line.split()[0] for line in said.out.splitlines() if line.startswith("bundled:")] == [
         *(f"bundled:efficientnet_lite{n}" for n in range(3)),
         "bundled:minilm_l6",
+        "bundled:minilm_static",
     ]
     assert "Apache-2.0" in said.out
+    assert "minilm_static is tried only where it is named" in said.out
     cards = json.loads(headstart("sources", "--json").out)
     assert [card["name"] for card in cards] == [
         *(f"bundled:efficientnet_lite{n}" for n in range(3)),
         "bundled:minilm_l6",
+        "bundled:minilm_static",
     ]
     assert cards[0]["licence"] == "Apache-2.0"
     assert cards[0]["features"] == 1280

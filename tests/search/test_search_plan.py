@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.search.plan import FREE, OVERHEAD, SEEDS, Plan, Setting
+from headstart.search.plan import FREE, OVERHEAD, SEEDS, UNEVEN, Plan, Setting
 from headstart.search.seconds import FIRST, ONCE
 from headstart.source import SourceCard
 from headstart.strategy import Needs
@@ -60,7 +60,7 @@ def result(spec, side, wall, *, failed=False):
     if failed:
         return Result(spec, side, "failed", wall=wall, error="planted")
     y = np.arange(25) % 2
-    return Result(spec, side, "ok", np.zeros((25, 2), np.float32), y if spec.phase == "search" else None, wall=wall)
+    return Result(spec, side, "ok", np.zeros((25, 2), np.float32), y if spec.validates else None, wall=wall)
 
 
 def play(plan, budget=math.inf, score=lambda spec: 0.5, wall=None, fails=lambda spec: False):
@@ -77,17 +77,17 @@ def play(plan, budget=math.inf, score=lambda spec: 0.5, wall=None, fails=lambda 
             return results, spent
         spec, predicted = asked
         assert predicted >= 0
-        closed = closed or spec.phase != "search"
+        closed = closed or not spec.validates
         took = costs[spec.setting] * (spec.labels or 100) / 100 if wall is None else wall(spec)
         results.append(result(spec, sides[spec.setting], took, failed=fails(spec)))
-        if spec.phase == "search" and results[-1].status == "ok":
+        if spec.validates and results[-1].status == "ok":
             scores[spec.key] = score(spec)
         spent += took
     raise AssertionError("the plan does not end")
 
 
 def search(results):
-    return [r for r in results if r.spec.phase == "search"]
+    return [r for r in results if r.spec.validates]
 
 
 costs = st.lists(st.floats(0.2, 20), min_size=1, max_size=4)
@@ -154,7 +154,8 @@ def test_what_the_finals_need_is_kept(rows, budget):
     results, spent = play(plan, budget)
     first = {side: next(r.wall for r in results if r.side == side) for side in ("transfer", "baseline")}
     if 2 * sum(first.values()) + 2 * OVERHEAD <= budget:  # else the first trials, which are always run, took it
-        assert spent <= budget + SEEDS * FREE  # what takes no time is not asked about
+        tuned = {side: sum(r.wall for r in search(results) if r.side == side) for side in first}
+        assert spent <= budget + SEEDS * FREE + UNEVEN * max(tuned.values())  # what takes next to no time is done
     finals = [r for r in results if r.spec.phase == "final"]
     assert {r.side for r in finals if r.spec.seed == 0} == {"transfer", "baseline"}
 
@@ -176,6 +177,19 @@ def test_classical_baselines_are_tried_whatever_they_cost():
     assert ("classical", 0) not in [
         (r.spec.strategy, r.spec.seed) for r in search(play(make(rows, gradients=True), 10)[0])
     ]
+
+
+def test_a_side_that_has_spent_next_to_nothing_is_not_cut_off_by_what_the_other_needs():
+    rows = {
+        ("transfer", "zero-shot"): [0.1],
+        ("transfer", "probe"): [1.0, 1.0, 1.0, 1.0, 1.0],
+        ("transfer", "dear"): [5.0],
+        ("baseline", "classical"): [30.0],
+    }
+    tried = [r.spec.strategy for r in search(play(make(rows), 40)[0])]
+    assert tried[:2] == ["classical", "zero-shot"]
+    assert tried.count("probe") == 2, "up to a tenth of the thirty seconds that the baseline took"
+    assert "dear" not in tried
 
 
 def test_cheapest_first():
@@ -363,3 +377,31 @@ def test_results_come_back_from_json():
     scores = {r.spec.key: 0.5 for r in search(results)}
     for n in range(len(results)):
         assert plan.ask(results[:n], scores, 50.0) == plan.ask(again[:n], scores, 50.0)
+
+
+def test_a_leader_that_leaves_nothing_to_gain_ends_the_search_of_its_side():
+    """Every baseline is still tried once, and others as long as that side is behind in seconds."""
+    rows = {("transfer", "t"): [3.0, 3.0, 3.0], ("transfer", "u"): [50.0]}
+    rows |= {("baseline", "b"): [1.0] * 9, ("baseline", "c"): [40.0]}
+    plan = make(rows, gradients=True)
+    worth = {"t": 0.995, "u": 1.0, "b": 0.6, "c": 0.7}
+    results, _ = play(plan, 1e4, score=lambda s: worth[s.strategy])
+    tried = Counter((r.side, r.spec.strategy) for r in search(results))
+    assert tried["transfer", "u"] == 0
+    assert tried["transfer", "t"] >= FOLDS
+    assert tried["baseline", "c"] == 1
+    spent = {side: sum(r.wall for r in search(results) if r.side == side) for side in ("transfer", "baseline")}
+    assert spent["baseline"] >= spent["transfer"]
+    scores = {r.spec.key: worth[r.spec.strategy] for r in search(results)}
+    assert (
+        plan.ended(results, scores)
+        == "t on t makes next to no mistake in validation: no more than 0.5 points were left to gain"
+    )
+    assert plan.ended(results, dict.fromkeys(scores, 0.98)) == ""
+
+
+def test_a_setting_that_is_far_behind_has_no_more_folds():
+    rows = {("transfer", "t"): [1.0, 1.0], ("baseline", "b"): [1.0]}
+    for second, folds in ((0.2, 1), (0.6, FOLDS)):
+        results, _ = play(make(rows), score=lambda s, second=second: second if s.parameters["number"] else 0.8)
+        assert [r.spec.parameters["number"] for r in search(results) if r.side == "transfer"].count(1) == folds

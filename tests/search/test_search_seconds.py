@@ -124,13 +124,13 @@ def play(machine, known, budget=300.0):
         spec, predicted = asked
         done = machine.run(by_key[spec.setting], spec)
         results.append(Result(**{**vars(done), "predicted": predicted}))
-        if spec.phase == "search":
+        if spec.validates:
             scores[spec.key] = 0.5 + int(spec.key, 16) % 100 / 1000
     return plan, results
 
 
 def closed(results):
-    return any(r.spec.phase != "search" for r in results)
+    return any(not r.spec.validates for r in results)
 
 
 def far(results):
@@ -153,7 +153,7 @@ def test_a_second_run_begins_with_what_the_first_measured():
 def test_within_a_run_only_firsts_are_far_off():
     _, results = play(Machine(slower=1.0, imports=0.0, preparing=PREPARING + FIRST), Known())
     assert all(seed == 0 for _, seed in far(results))
-    later = [r for r in results if r.spec.seed > 0 or r.spec.phase != "search"]
+    later = [r for r in results if r.spec.seed > 0 or not r.spec.validates]
     assert all(within(r.wall / r.predicted) for r in later)
 
 
@@ -161,7 +161,7 @@ def test_the_plan_is_the_same_whatever_was_learned_after_the_run_began():
     """A resumed run asks with what its ledger says was known, and gets the same answers."""
     plan, results = play(Machine(), Known({"probing bundled": 4.0}))
     again = Plan(["test"], SETTINGS, **SIZES, known=Known(**json.loads(json.dumps(plan.known.to_json()))))
-    scores = {r.spec.key: 0.5 + int(r.spec.key, 16) % 100 / 1000 for r in results if r.spec.phase == "search"}
+    scores = {r.spec.key: 0.5 + int(r.spec.key, 16) % 100 / 1000 for r in results if r.spec.validates}
     for n in (0, 3, 9, len(results) - 1):
         spec, predicted = again.ask(
             results[:n], scores, 300.0 - sum(r.wall for r in results[:n]), closed=closed(results[:n])

@@ -100,6 +100,7 @@ def run_listener(console: Console) -> Any:
                 return
             if score is not None:
                 shown = f"{100 * score[0]:5.1f} % ({100 * score[1]:.1f} to {100 * score[2]:.1f})"
+                shown += f" with {result.spec.labels} labels" if phase == "rung" else ""
             elif phase == "label curve":
                 shown = f"with {result.spec.labels} labels"
             else:

@@ -15,7 +15,7 @@ def sources(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List what can be transferred from here, with licence, size and where the weights are."""
-    from headstart.source import BUNDLED
+    from headstart.source import BUNDLED, NAMED_ONLY
 
     cards = list(BUNDLED.values())
     if as_json:
@@ -37,6 +37,9 @@ def sources(
     ]
     for line in table(rows):
         typer.echo(line)
+    typer.echo("")
+    for name in NAMED_ONLY:
+        typer.echo(f"{BUNDLED[name].short} is tried only where it is named: --source {BUNDLED[name].short}")
     typer.echo("")
     typer.echo("timm:NAME        any timm model, from the hub or its cache       timm:resnet50.a1_in1k")
     typer.echo("timm:NAME@FILE   the same with weights from a file               timm:resnet18@resnet18.safetensors")

@@ -169,6 +169,8 @@ def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
     yield _time_line(spent)
     if evidence.predictions is not None:
         yield f"  predicted {predicted_words(evidence.predictions)}"
+    if evidence.search_ended:
+        yield f"  ended     {evidence.search_ended}"
     skipped = [row for row in evidence.leaderboard if row.status == "skipped"]
     if nameless := [row for row in skipped if "--describe" in row.note]:
         yield f"  untried   {nameless[0].strategy}: {nameless[0].note}"
@@ -176,6 +178,8 @@ def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
         families = ", ".join(dict.fromkeys(row.strategy for row in untried))
         if evidence.partial:
             why = "the run was interrupted"
+        elif evidence.search_ended:
+            why = "nothing was left to gain"
         elif evidence.budget.endswith(" trials"):
             why = f"the {evidence.budget} were spent on others"
         else:

@@ -429,6 +429,7 @@ class Evidence(_Part):
     )
     warnings: list[str] = Field(default=[], description="the most important things to know")
     partial: bool = Field(default=False, description="the run stopped before its plan was done")
+    search_ended: str = Field(default="", description="why the search ended before the budget did; empty: it did not")
     seconds_total: float = Field(description="wall seconds of the whole run")
     budget: str = Field(default="", description="as the user gave it")
     command: str = Field(default="", description="what starts this run again")

@@ -318,6 +318,8 @@ def cost_sentences(evidence: Evidence) -> list[str]:
         sentences.append(
             f"The shipped model makes 1,000 predictions in {words.duration(shipped.seconds_per_1000)} on this machine."
         )
+    if evidence.search_ended:
+        sentences.append(f"The search ended before the budget did: {evidence.search_ended}.")
     if evidence.predictions is not None:
         sentences.append(predictions_sentence(evidence.predictions))
     return [*sentences, *map(precision_sentence, evidence.precisions)]

@@ -240,6 +240,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         hygiene={**start["hygiene"], "moved": (ledger.first("moved") or {}).get("parts", [])},
         warnings=_warnings(ledger, start, totals, shots),
         partial=totals["partial"],
+        search_ended=totals.get("enough", ""),
         seconds_total=totals["wall"],
         budget=start["budget"],
         command=start["command"],

@@ -4,8 +4,10 @@ It is a pure ask: the same ledger and the same seconds left give the same answer
 trials are counted instead of seconds, nothing depends on the clock: two runs with one seed are the same run.
 
 1. *Explore*, cheapest first, on the first fold: every source with every strategy that it can serve (where its first
-   setting fails, its next), and the other settings of the two pairs of each side that stand best so far.
-2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it.
+   setting fails, its next), and the other settings of the two pairs of each side that stand best so far. Those that
+   train a network for long are first tried on a quarter of the labels (:mod:`headstart.search.halving`).
+2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it. A setting that is
+   behind by more than the noise has no more folds.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
    takes no time, and two where it does. Each seed draws labels of its own.
@@ -16,6 +18,10 @@ and is validated on the labels that no draw learns from, and both leaders are tr
 In 1 and 2 the side that has spent fewer seconds on tuning is next (features, which all trials share, are not tuning),
 or, when trials are counted, the one with fewer trials. So neither is ever ahead by more than one trial's cost while the
 other has something left to try that fits.
+
+The search ends with the budget, or when nothing is left to gain: a side's leader makes next to no mistake in
+validation. Then pairs that train no network, and baselines, are still tried once each, and the other side catches up in
+seconds.
 """
 
 from __future__ import annotations
@@ -23,11 +29,12 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from statistics import mean, median
 from typing import Any
 
+from headstart.search import halving
 from headstart.search.seconds import NOTHING, Known, Seconds, Sizes
 from headstart.source.card import SourceCard
 from headstart.strategy import Adapt, Side, parameters
@@ -40,7 +47,10 @@ PROVING = 3  # final trials of each side that are kept room for; of few-shot dra
 SHARES = (0.125, 0.25, 0.5)  # of the labels, for the label curve
 DRAWS, FREE_DRAWS = 2, 3  # of labels; more where a trial takes no time; one would not tell luck from labels
 FREE = 0.5  # seconds that are not worth asking about
+UNEVEN = 0.1  # of what the other side has spent on tuning, that a side may spend whatever is left
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
+NOISE = 3.0  # standard errors of a difference beyond which a setting is behind; many are compared on a fold
+GAIN, MISTAKES = 0.01, 4  # so little left to gain is nothing: a perfect rival of four mistakes is within the noise
 
 
 @dataclass(frozen=True)
@@ -122,18 +132,20 @@ class Standing:
     Args:
         setting: which.
         scores: validation score of each seed that succeeded.
+        rung: validation score on the first fold of a trial on a quarter of the labels.
         failed: trials that failed.
-        seconds: wall seconds of each trial without features, which are computed once and shared.
+        seconds: wall seconds of each search trial without features, which are computed once and shared.
     """
 
     setting: Setting
     scores: dict[int, float] = field(default_factory=dict)
+    rung: float | None = None
     failed: int = 0
     seconds: list[float] = field(default_factory=list)
 
     @property
     def tried(self) -> bool:
-        """Whether any trial of it was run."""
+        """Whether it was tried on all labels, or failed."""
         return bool(self.scores) or self.failed > 0
 
     @property
@@ -211,13 +223,16 @@ class Plan:
         table = {setting.key: Standing(setting) for setting in self.settings}
         for result in results:
             standing = table.get(result.spec.setting)
-            if standing is None or result.spec.phase != "search":
+            if standing is None or not result.spec.validates:
                 continue
-            standing.seconds.append(result.own_seconds if self.trials is None else 0.0)
-            if result.status == "ok":
-                standing.scores[result.spec.seed] = scores[result.spec.key]
-            else:
+            if result.status != "ok":
                 standing.failed += 1
+            elif result.spec.phase == "rung":
+                standing.rung = scores[result.spec.key]
+                continue
+            else:
+                standing.scores[result.spec.seed] = scores[result.spec.key]
+            standing.seconds.append(result.own_seconds if self.trials is None else 0.0)
         return table
 
     def leader(self, standings: dict[str, Standing], side: Side) -> Setting | None:
@@ -235,19 +250,38 @@ class Plan:
         for other in able[1:]:
             shared = leader.scores.keys() & other.scores.keys()
             if len(other.scores) < len(leader.scores) and shared:
-                mine, theirs = (mean(s.scores[fold] for fold in shared) for s in (leader, other))
-                examples = max(1.0, float(self.held * len(shared)))
-                error = math.sqrt((mine * (1 - mine) + theirs * (1 - theirs)) / examples)
-                if theirs > mine + (error if len(shared) == 1 else 0.0):
+                lead, error = self._lead(other, leader, shared)
+                if lead > (error if len(shared) == 1 else 0.0):
                     leader = other
         return leader.setting
+
+    def _lead(self, one: Standing, other: Standing, shared: Set[int]) -> tuple[float, float]:
+        """How far one is ahead of the other on the folds they share, and the standard error of that."""
+        mine, theirs = (mean(s.scores[fold] for fold in shared) for s in (one, other))
+        return mine - theirs, self._error(mine, theirs, len(shared))
+
+    def _error(self, mine: float, theirs: float, folds: int = 1) -> float:
+        """The standard error of a difference between two scores, each of a part of so many folds."""
+        return math.sqrt((mine * (1 - mine) + theirs * (1 - theirs)) / max(1, self.held * folds))
+
+    def enough(self, standings: dict[str, Standing]) -> Side | None:
+        """The side whose leader leaves nothing to gain: next to no mistake on all folds; None: neither's."""
+        for side in SIDES:
+            leader = self.leader(standings, side)
+            if leader is None or len(standings[leader.key].scores) < self.folds:
+                continue
+            lost = 1 - standings[leader.key].score
+            examples = self.held * (1 if self._draws else self.folds)
+            if lost <= GAIN and round(lost * examples) <= MISTAKES:
+                return side
+        return None
 
     # -- search ---------------------------------------------------------------------------------------------------
 
     def _search(
         self, results: Sequence[Result], standings: dict[str, Standing], seconds: Seconds, left: float
     ) -> tuple[Spec, float] | None:
-        done = [r for r in results if r.spec.phase == "search"]
+        done = [r for r in results if r.spec.validates]
         if self.trials is not None and len(done) >= self.trials:
             return None
         counts = {side: sum(r.side == side for r in done) for side in SIDES}
@@ -256,17 +290,20 @@ class Plan:
             side: 0.0 if self.trials is not None else sum(r.own_seconds for r in done if r.side == side)
             for side in SIDES
         }
-        firsts = self._firsts(standings)
-        for side in sorted(SIDES, key=lambda side: (spent[side], counts[side])):  # stable: the baseline first
-            for setting, seed in self._wishes(standings, side, seconds, firsts):
-                spec = self._spec(setting, "search", seed)
-                predicted = seconds.search(setting, spec.episode)
+        firsts, over = self._firsts(standings), self.enough(standings)
+        order = sorted(SIDES, key=lambda side: (spent[side], counts[side]))  # stable: the baseline first
+        for side in order:
+            wishes = self._wishes(standings, side, seconds, firsts)
+            if over in (side, order[0]):  # its own leader's, or the other's, which it is not behind
+                wishes = [wish for wish in wishes if wish[0].key in firsts and _proves(wish[0])]
+            for setting, spec, predicted, room in wishes:
                 # Should it lead, it needs final trials as well, and one seed proves little.
                 own = max(reserves[side], self._finals(setting, seconds))
                 reserve = sum(reserves.values()) - reserves[side] + own + OVERHEAD
-                # What the other side's dear leader needs must not end the search of one that takes no time.
-                free = seed == 0 and predicted <= FREE and left > OVERHEAD
-                if predicted <= left - reserve or free or self._indispensable(setting, firsts, counts):
+                # What the other side's dear leader needs must not end the search of one that takes next to no time.
+                other = sum(spent.values()) - spent[side]
+                free = spec.seed == 0 and room <= max(FREE, UNEVEN * other - spent[side]) and left > OVERHEAD
+                if room <= left - reserve or free or self._indispensable(setting, firsts, counts):
                     return spec, predicted
         return None
 
@@ -309,13 +346,9 @@ class Plan:
         return found
 
     def _wishes(
-        self,
-        standings: dict[str, Standing],
-        side: Side,
-        seconds: Seconds,
-        firsts: set[str],
-    ) -> list[tuple[Setting, int]]:
-        """What this side would do next, best first."""
+        self, standings: dict[str, Standing], side: Side, seconds: Seconds, firsts: set[str]
+    ) -> list[tuple[Setting, Spec, float, float]]:
+        """What this side would do next, best first: setting, trial, seconds of it, and those there must be room for."""
         mine = [s for s in standings.values() if s.setting.side == side]
         # Where trials are counted they take turns as if none had left features to the others.
         how = seconds.whole if self.trials is not None else functools.partial(seconds.search, episode=self.episodes[0])
@@ -323,16 +356,65 @@ class Plan:
         ranked = sorted((s for s in mine if s.scores), key=lambda s: (-s.score, cost[s.setting.key]))
         families = list(dict.fromkeys(s.setting.family for s in ranked))[:2]
         new = [s for s in mine if not s.tried and (s.setting.key in firsts or s.setting.family in families)]
-        # The first features of a source serve many later trials, so that they are not put off for a network.
-        wishes = [
-            (s.setting, 0)
-            for s in sorted(new, key=lambda s: (not ranked and s.setting.strategy.needs.gradients, cost[s.setting.key]))
-        ]
+        # The first features of a source serve many later trials, so that they are not put off for a network. Of what
+        # takes no time, the grid's own order says what is most worth trying.
+        new.sort(
+            key=lambda s: (
+                not ranked and s.setting.strategy.needs.gradients,
+                max(FREE, cost[s.setting.key]),
+                s.setting.rank,
+                cost[s.setting.key],
+            )
+        )
+        asked = {}
+        for standing in new:
+            if standing.setting.key in firsts:
+                asked[standing.setting.key, "search"] = self._wish(standing.setting, 0, seconds)
+            elif found := self._halved(standing, standings, seconds, cost[standing.setting.key]):
+                asked.setdefault((found[0].key, found[1].phase), found)
+        # Rungs before what goes on from them.
+        wishes = sorted(asked.values(), key=lambda wish: max(FREE, wish[2])) if ranked else list(asked.values())
+        leader = self.leader(standings, side)
+        more = []
         for standing in ranked[:3]:
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
-            if seed is not None and not standing.failed:
-                wishes.append((standing.setting, seed))
-        return wishes
+            if seed is not None and not standing.failed and not self._behind(standing, standings, leader):
+                more.append(self._wish(standing.setting, seed, seconds))
+        # A leader that may leave nothing to gain is made sure of before anything dear is tried.
+        sure = bool(more) and more[0][0] == leader and 1 - standings[leader.key].score <= GAIN
+        return more + wishes if sure else wishes + more
+
+    def _wish(self, setting: Setting, seed: int, seconds: Seconds) -> tuple[Setting, Spec, float, float]:
+        spec = self._spec(setting, "search", seed)
+        predicted = seconds.search(setting, spec.episode)
+        return setting, spec, predicted, predicted
+
+    def _halved(
+        self, standing: Standing, standings: dict[str, Standing], seconds: Seconds, cost: float
+    ) -> tuple[Setting, Spec, float, float] | None:
+        """The next step towards a setting that is not the first of its pair; None where it is out."""
+        setting, labels = standing.setting, halving.labels(self.sizes.fitted, self.sizes.classes)
+        counted = self.trials is not None or self._draws  # where a rung would save nothing, or labels are few
+        if counted or labels is None or cost <= halving.DEAR or not setting.strategy.needs.gradients:
+            return self._wish(setting, 0, seconds)
+        family = [s for s in standings.values() if s.setting.family == setting.family]
+        leader = self.leader(standings, setting.side)
+        assert leader is not None
+        best = standings[leader.key].scores.get(0, standings[leader.key].score)
+        found = halving.step(standing, family, best - self._error(best, best))
+        if found is None or found[1] == "search":
+            return None if found is None else self._wish(setting, 0, seconds)
+        spec = self._spec(found[0].setting, "rung", 0, labels)
+        predicted = seconds.search(found[0].setting, spec.episode, labels)
+        return found[0].setting, spec, predicted, predicted + cost  # in vain, were there no time to go on
+
+    def _behind(self, standing: Standing, standings: dict[str, Standing], leader: Setting | None) -> bool:
+        """Whether a setting is behind the leader by more than the noise."""
+        best = standings[leader.key] if leader is not None else standing
+        if not (shared := best.scores.keys() & standing.scores.keys()):
+            return False
+        lead, error = self._lead(best, standing, shared)
+        return lead > NOISE * error
 
     def _reserve(self, side: Side, standings: dict[str, Standing], seconds: Seconds) -> float:
         """Seconds to keep for the final trials of a side's leader as it is now."""
@@ -413,9 +495,26 @@ class Plan:
         how: dict[str, Any] = {"rate": self.rate, "others": self.others, "timed": self.timed}
         return Seconds(results, self.settings, self.sizes, known=self.known, **how)
 
+    def ended(self, results: Sequence[Result], scores: dict[str, float]) -> str:
+        """Why the search ended before the budget, in words; "": it did not."""
+        standings = self.standings(results, scores)
+        side = self.enough(standings)
+        leader = None if side is None else self.leader(standings, side)
+        if leader is None:
+            return ""
+        lost = 1 - standings[leader.key].score
+        left = "nothing was" if lost < 0.0005 else f"no more than {100 * lost:.1f} points were"
+        route = f"{leader.strategy.name} on {leader.card.short}"
+        return f"{route} makes next to no mistake in validation: {left} left to gain"
+
     def untried(self, results: Sequence[Result], scores: dict[str, float]) -> list[tuple[Setting, float]]:
         """Pairs of source and strategy that were never tried, with the seconds one trial was predicted to take."""
         seconds, standings = self.seconds(results), self.standings(results, scores)
         tried = {s.setting.family for s in standings.values() if s.tried}
         first = [s.setting for s in standings.values() if s.setting.rank == 0 and s.setting.family not in tried]
         return [(setting, seconds.search(setting, self.episodes[0])) for setting in first]
+
+
+def _proves(setting: Setting) -> bool:
+    """Whether a first trial of a setting belongs into the comparison when a side has nothing left to gain."""
+    return setting.side == "baseline" or not setting.strategy.needs.gradients

@@ -27,7 +27,8 @@ class Step:
     """One trial of a rehearsal.
 
     Args:
-        stage: `explore`: on the first fold; `confirm`: on the others; `final`: on all labels; `label curve`: on fewer.
+        stage: `explore`: on the first fold, with all labels or a quarter of them; `confirm`: on the others; `final`: on
+            all labels; `label curve`: on fewer.
         spec: the trial.
         side: transfer or baseline.
         seconds: that it is predicted to take.
@@ -153,17 +154,20 @@ class _Rehearsing(Runner):
     def _results(self, together: Sequence[Episode]) -> tuple[list[Result], dict[str, float]]:
         results, _ = super()._results(together)
         # Scores are not known, so that they rise with what was spent; all folds of a setting agree.
-        searched = [r for r in results if r.spec.phase == "search"]
-        own = {r.spec.setting: r.own_seconds for r in reversed(searched)}
+        # What a quarter of the labels gives is taken to be what all of them do, so that settings on the rung go on.
+        searched = [r for r in results if r.spec.validates]
+        plan = self._plan(together)
+        seconds, by_key = plan.seconds(()), {setting.key: setting for setting in self.settings}
+        own = {key: seconds.own(by_key[key], plan.sizes.fitted) for key in {r.spec.setting for r in searched}}
         return results, {r.spec.key: s / (s + LONG) for r in searched for s in [own[r.spec.setting]]}
 
     def _execute(self, spec: Spec, episode: Episode, predicted: float | None, until: float = 0.0) -> None:
         seconds = predicted or 0.0
         setting = next(s for s in self.settings if s.key == spec.setting)
         plan = self._plan([episode])
-        own = min(seconds, plan.seconds(()).own(setting, plan.sizes.fitted))
+        own = min(seconds, plan.seconds(()).own(setting, spec.labels or plan.sizes.fitted))
         stage: Stage = "final" if spec.phase == "final" else "label curve"
-        if spec.phase == "search":
+        if spec.validates:
             stage = "explore" if spec.seed == 0 else "confirm"
         self.asked.append(Step(stage, spec, setting.side, seconds, self.clock))
         self.clock += seconds

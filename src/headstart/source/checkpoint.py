@@ -78,6 +78,11 @@ def read_json(path: Path) -> Any:
         raise SourceError(Problem(f"{path} cannot be read: {error}", "JSON")) from error
 
 
+def unmarked(tokenizer: dict[str, Any]) -> str:
+    """A `tokenizer.json` without the marks that it would put around a text."""
+    return json.dumps(tokenizer | {"post_processor": None}, ensure_ascii=False)
+
+
 def _revision(files: list[Path]) -> str:
     parts = "".join(f"{path.name} {file_digest(path)} " for path in files)
     return hashlib.sha256(parts.encode()).hexdigest()

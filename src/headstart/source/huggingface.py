@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart import profile
 from headstart.errors import SourceError
 from headstart.source.card import SourceCard, Stage, Tokens
-from headstart.source.checkpoint import FolderSource, Pretrained, licence_in, need_transformers, read_json, weights_in
+from headstart.source.checkpoint import (
+    FolderSource,
+    Pretrained,
+    licence_in,
+    need_transformers,
+    read_json,
+    unmarked,
+    weights_in,
+)
 from headstart.source.clip import KINDS, ClipSource
 
 if TYPE_CHECKING:
@@ -183,7 +190,7 @@ class StaticSource(FolderSource):
     @functools.cached_property
     def _parts(self) -> tuple[Any, int]:
         """The table (V, D) float32 with each token's weight in it, and the unknown token's number (-1: none)."""
-        from headstart.source import weights
+        from headstart.source import static, weights
 
         state = weights.read(self._files(self.folder)[0])
         table = state.get("embeddings", state.get("embedding.weight"))
@@ -194,14 +201,7 @@ class StaticSource(FolderSource):
             table = table[mapping.long()]
         if (weight := state.get("weights")) is not None:
             table = table * weight.float()[:, None]
-        model = json.loads(self.tokenizer())["model"]
-        unknown = model.get("unk_token")
-        vocabulary = model.get("vocab")
-        if model.get("unk_id") is not None:
-            number = int(model["unk_id"])
-        else:
-            number = vocabulary.get(unknown, -1) if isinstance(vocabulary, dict) and unknown is not None else -1
-        return table, number
+        return table, static.unknown_in(self.tokenizer())
 
     @functools.cached_property
     def card(self) -> SourceCard:
@@ -240,7 +240,7 @@ class StaticSource(FolderSource):
         path = next((path for path in places if path.is_file()), None)
         if path is None:
             raise SourceError(self._say("no tokenizer", "tokenizer.json"))
-        return json.dumps(read_json(path) | {"post_processor": None}, ensure_ascii=False)
+        return unmarked(read_json(path))
 
     def revision(self) -> str:
         """SHA-256 over the weights; the tokenizer says which token is not counted."""
@@ -248,15 +248,6 @@ class StaticSource(FolderSource):
 
     def module(self, seed: int = 0) -> nn.Module:
         """The table as a network."""
-        import torch
+        from headstart.source import static
 
-        from headstart.source import architecture
-
-        table, unknown = self._parts
-        network: Any = architecture.build(self.card.architecture)
-        with torch.no_grad():
-            network.words.weight[1:] = table
-            if unknown >= 0:
-                network.words.weight[1 + unknown] = 0
-                network.counts[1 + unknown] = 0
-        return network  # type: ignore[no-any-return]
+        return static.filled(self.card.architecture, *self._parts)

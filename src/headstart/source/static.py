@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -56,3 +57,30 @@ class StaticEmbedding(TextNetwork):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """One group."""
         return {"stem": r"^words"}
+
+
+def filled(name: str, table: torch.Tensor, unknown: int) -> StaticEmbedding:
+    """The network that :func:`name_of` names, with its vectors.
+
+    Args:
+        name: of the architecture.
+        table: (V, D) float32, by the tokenizer's numbers, which are one less than the network's.
+        unknown: the number of the token that is not counted; -1: there is none.
+    """
+    with torch.random.fork_rng(devices=[]):  # it draws vectors that are replaced below
+        network = build(name)
+    with torch.no_grad():
+        network.words.weight[1:] = table
+        if unknown >= 0:
+            network.words.weight[1 + unknown] = 0
+            network.counts[1 + unknown] = 0
+    return network
+
+
+def unknown_in(document: str) -> int:
+    """The number of the token that a `tokenizer.json` puts in the place of what it does not know; -1: there is none."""
+    model = json.loads(document)["model"]
+    if model.get("unk_id") is not None:
+        return int(model["unk_id"])
+    vocabulary, word = model.get("vocab"), model.get("unk_token")
+    return int(vocabulary.get(word, -1)) if isinstance(vocabulary, dict) and word is not None else -1

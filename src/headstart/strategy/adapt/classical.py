@@ -59,9 +59,9 @@ class Classical:
         return [
             cls("hog", 64, "svm"),
             cls("pixels", 16, "svm"),
-            cls("hog", 64, "ridge"),
-            cls("hog+pixels", 64, "svm"),
             cls("pixels", 16, "ridge"),
+            cls("hog+pixels", 64, "svm"),
+            cls("hog", 64, "ridge"),
         ]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
@@ -72,10 +72,8 @@ class Classical:
         if self.features == "hog+pixels":
             return sum(part.seconds(card, examples, classes, rate) for part in self.parts)
         width = HandcraftedBody(self.features, self.size).width
-        small, large = sorted((examples, width))
-        if self.machine == "ridge":
-            return 0.01 + 20 * small**2 * large / 2e10
-        return 0.01 + examples**2 * (2 * width / 2e10 + classes * 1e-7)
+        how = linear.ridge_seconds if self.machine == "ridge" else linear.kernel_seconds
+        return 0.01 + how(examples, width, classes)
 
     @property
     def parts(self) -> tuple[Classical, ...]:

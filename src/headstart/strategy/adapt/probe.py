@@ -82,18 +82,17 @@ class Probe:
         ]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
-        """Ridge: one eigendecomposition. Logistic: some dozens of passes over the features. Weights: 20 steps."""
+        """Of the head; learned weights and selection look at a sample."""
         widths = {stage.name: stage.width for stage in card.stages}
         width = sum(widths.get(name, card.features) for name in _outputs(card, self.layers))
-        small, large = sorted((examples, width))
-        once = 0.01
+        once = 0.02
         if self.weights == "learned":
-            once += 20 * min(examples, bands.MOST) ** 3 * 2 * len(_outputs(card, self.layers)) / 2e10
+            once += 0.02 + 2e-6 * min(examples, bands.MOST) ** 2
         if self.keep < 1:
-            once += 100 * min(examples, bands.MOST) * width * classes / 2e9
+            once += 0.02 + 100 * min(examples, bands.MOST) * width * classes / 6e9
         if self.head == "ridge":
-            return once + 20 * small**2 * large / 2e10
-        return once + 40 * examples * width * classes * 4 / 2e10 * (FOLDS if self.shift else 1)
+            return once + linear.ridge_seconds(examples, width, classes)
+        return once + linear.logistic_seconds(examples, width, classes) * (FOLDS if self.shift else 1)
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""

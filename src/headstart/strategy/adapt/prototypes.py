@@ -38,8 +38,8 @@ class Prototypes:
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """The covariance and its inverse, and a product with the means for each example left out."""
         width = card.features
-        passes = 2.0 * examples * width * (classes + (3 * width if self.covariance == "shrunk" else 0))
-        return 0.01 + (passes + (1.2 * width**3 if self.covariance == "shrunk" else 0.0)) / 2e10
+        once = 0.02 + 2.1e-8 * examples * width
+        return once + ((6.0 * examples * width**2 + 4.0 * width**3) / 6e10 if self.covariance == "shrunk" else 0.0)
 
     def frozen(self, card: SourceCard) -> float:
         """One pass."""
