@@ -70,7 +70,8 @@ def main(pairs: int = 3, seeds: int = 2, peer: int = 3, pictures: int = 1) -> It
     why = environment.lacking(requirements=environment.DOMAINS_DEEP) if peer else "not asked for"
     tasks = {task.name: task for task in FAMILIES["pacs"][0]()}
     records: list[dict[str, Any]] = []
-    for number, name in enumerate(PAIRS[:pairs]):
+    chosen = PAIRS[:pairs]
+    for number, name in enumerate(chosen):
         pair = units.paired(tasks[name])
         record = examined(pair, seeds)
         if not why and number < peer:
@@ -82,7 +83,7 @@ def main(pairs: int = 3, seeds: int = 2, peer: int = 3, pictures: int = 1) -> It
                 record["skada"]["pictures"] = each[0] | {"methods": methods}
         records.append(record)
         print(f"   {name}: {_words(record)}", file=sys.stderr, flush=True)
-        yield {"partial": True} | summary(records, why) if len(records) < pairs else summary(records, why)
+        yield {"partial": True} | summary(records, why) if len(records) < len(chosen) else summary(records, why)
 
 
 def elsewhere() -> dict[str, float]:
@@ -117,7 +118,7 @@ def examined(pair: units.Pair, seeds: int) -> dict[str, Any]:
 
 
 def beside(pair: units.Pair, begin: str, methods: tuple[str, ...], seeds: int) -> dict[str, Any]:
-    """What skada.deep gives on a pair, and of every target example in which share of the seeds it is right."""
+    """What skada.deep gives on a pair, kept until its scripts or its versions change."""
     content = {
         "source": units.paths(pair.view.examples.inputs),
         "labels": pair.view.examples.labels.tolist(),
