@@ -42,6 +42,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "predictions": 20,
     "planner": 1_200,
     "adapt": 35,
+    "adapt_deep": 45,
 }
 NAMED_ONLY = {"planner"}  # which takes most of a day
 RESULTS = Path(__file__).parent / "results"

@@ -19,14 +19,13 @@ seconds, which a busy machine hardly changes.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -38,7 +37,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import common
 from benchmarks.adapt_tasks import FAMILIES, Task
-from benchmarks.adapt_units import fitted_alone, unit
+from benchmarks.adapt_units import Unit, fitted_alone, unit
 from benchmarks.common import DATA, target
 from benchmarks.peers import environment
 
@@ -81,7 +80,7 @@ def main(families: int = len(FAMILIES), peer: int = 3) -> Iterator[dict[str, Any
     for family in chosen:
         records[family] = []
         for task in FAMILIES[family][0]():
-            record = measured(task)
+            record = measured(task, unit(task))
             if not why and family in chosen[:peer]:
                 record["skada"] = beside(task)
             records[family].append(record)
@@ -89,12 +88,17 @@ def main(families: int = len(FAMILIES), peer: int = 3) -> Iterator[dict[str, Any
         yield {"partial": True} | summary(records, why) if len(records) < len(chosen) else summary(records, why)
 
 
-def measured(task: Task) -> dict[str, Any]:
-    """One pair: what every validator says of every route, what every route changes and is worth, and what it took."""
-    from headstart.domains.record import change
-    from headstart.domains.validate import Seen, agreement, common_ground
+def measured(task: Task, fitted: Unit, trust: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """One pair: what every validator says of every route, what every route changes and is worth, and what it took.
 
-    fitted = unit(task)
+    Args:
+        task: the pair.
+        fitted: the routes.
+        trust: in validators; None: the usual one.
+    """
+    from headstart.domains.record import change
+    from headstart.domains.validate import TRUST, Seen, agreement, common_ground
+
     began = time.process_time()
     with threadpool_limits(1, user_api="blas"):
         ground = common_ground(task.Xs, task.Xt, fitted.held)
@@ -102,7 +106,7 @@ def measured(task: Task) -> dict[str, Any]:
             name: Seen(fitted.left_out[i], task.ys[fitted.held], ground.weights, fitted.asked[i], ground.Xs, ground.Xt)
             for i, name in enumerate(fitted.names)
         }
-        said = agreement(seen, SOURCE_ONLY, apart=ground.apart)
+        said = agreement(seen, SOURCE_ONLY, apart=ground.apart, trust=TRUST if trust is None else trust)
         changes = {name: change(seen[SOURCE_ONLY], each) for name, each in seen.items()}
     spent = time.process_time() - began
     right = fitted.asked.argmax(axis=2) == task.yt
@@ -184,22 +188,17 @@ def beside(task: Task) -> dict[str, Any]:
 
 def _skada_on(content: dict[str, Any]) -> dict[str, Any]:
     """The methods of skada on a pair, kept until its script or its versions change."""
-    from headstart.files import cache_directory, write_json
 
-    code = [(common.PEERS / "skada_adapt.py").read_bytes(), environment.DOMAINS.read_bytes()]
-    digest = hashlib.sha256(b"".join([*code, *(np.asarray(part).tobytes() for part in content.values())]))
-    kept = cache_directory() / "benchmarks" / "adapt" / "skada" / f"{digest.hexdigest()[:32]}.json"
-    if not kept.is_file():
+    def ran() -> dict[str, Any]:
         python = environment.python(environment.DOMAINS)
         assert python is not None
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "task.npz"
             np.savez(path, **content)
-            found = common.peer(python, "skada_adapt", Path(name) / "peer.json", path, limit=LIMIT)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, found)
-    document: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    return document
+            return common.peer(python, "skada_adapt", Path(name) / "peer.json", path, limit=LIMIT)
+
+    code = [(common.PEERS / "skada_adapt.py").read_bytes(), environment.DOMAINS.read_bytes()]
+    return common.kept("adapt/skada", [*code, *(np.asarray(part).tobytes() for part in content.values())], ran)
 
 
 # -- choosing, with what the other families say -----------------------------------------------------------------------
@@ -340,22 +339,32 @@ def summary(records: dict[str, list[dict[str, Any]]], why: str) -> dict[str, Any
     return {"families": families, **({"without_skada": why} if why else {}), "targets": _targets(families)}
 
 
-def _family(tasks: list[dict[str, Any]], picks: Picks) -> dict[str, Any]:
-    oracle = [max(t["right"], key=lambda name: t["right"][name].mean()) for t in tasks]
-    sides = {"first": picks.first, "agreed": picks.agreed, "pick": picks.shipped, "oracle": oracle}
-    ways = {name: [name] * len(tasks) for name in tasks[0]["right"]} | sides
-    table = {}
+def table(tasks: list[dict[str, Any]], ways: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
+    """Way -> accuracy, gain over source-only, pairs in which it is worse, and the CPU seconds of a fit.
+
+    Args:
+        tasks: records of pairs.
+        ways: way -> the route that it is in each pair.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for way, names in ways.items():
         right = [t["right"][name] for t, name in zip(tasks, names, strict=True)]
         base = [t["right"][SOURCE_ONLY] for t in tasks]
         diffs = [r.astype(np.float64) - b for r, b in zip(right, base, strict=True)]
-        table[way] = {
+        found[way] = {
             "accuracy": round(mean(float(r.mean()) for r in right), 4),
             "gain": gain(diffs),
             "worse": sum(float(d.mean()) < -BAD for d in diffs),
         }
         if way in tasks[0]["cpu_seconds"]:
-            table[way]["fit_cpu_seconds"] = round(mean(t["cpu_seconds"][way][0] for t in tasks), 3)
+            found[way]["fit_cpu_seconds"] = round(mean(t["cpu_seconds"][way][0] for t in tasks), 3)
+    return found
+
+
+def _family(tasks: list[dict[str, Any]], picks: Picks) -> dict[str, Any]:
+    oracle = [max(t["right"], key=lambda name: t["right"][name].mean()) for t in tasks]
+    sides = {"first": picks.first, "agreed": picks.agreed, "pick": picks.shipped, "oracle": oracle}
+    ways = {name: [name] * len(tasks) for name in tasks[0]["right"]} | sides
     found: dict[str, Any] = {
         "pairs": [
             {
@@ -367,7 +376,7 @@ def _family(tasks: list[dict[str, Any]], picks: Picks) -> dict[str, Any]:
             }
             for i, t in enumerate(tasks)
         ],
-        "ways": table,
+        "ways": table(tasks, ways),
         "record": {way: round(value, 4) for way, value in (gained(tasks) or {}).items()},
         "usual": picks.way,
         "flow": picks.flow,
@@ -433,7 +442,7 @@ def _targets(families: dict[str, Any]) -> list[dict[str, object]]:
         least = -BAD if name == "simulated" else 0.0
         asked = "never more than 1 point below" if least else "at least"
         lines.append(
-            target(f"{name}: our pick on average {asked} source-only", found["gain"][0] >= least, _gain(found["gain"]))
+            target(f"{name}: our pick on average {asked} source-only", found["gain"][0] >= least, points(found["gain"]))
         )
     worse = sum(family["ways"]["pick"]["worse"] for family in families.values())
     pairs = sum(len(family["pairs"]) for family in families.values())
@@ -447,7 +456,7 @@ def _targets(families: dict[str, Any]) -> list[dict[str, object]]:
     skewed = {name: family["twins"]["pick"] for name, family in families.items() if "twins" in family}
     if skewed:
         harmed = sum(each["worse"] for each in skewed.values())
-        told = ", ".join(f"{name} {_gain(each['gain'])}" for name, each in skewed.items())
+        told = ", ".join(f"{name} {points(each['gain'])}" for name, each in skewed.items())
         lines.append(
             target(
                 "twins with a label shift that nobody is told of: our pick on average never more than 1 point below "
@@ -510,7 +519,8 @@ def _ratios(families: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _gain(found: list[float]) -> str:
+def points(found: list[float]) -> str:
+    """A gain and its interval, in words."""
     estimate, low, high = (100 * value for value in found)
     return f"{estimate:+.1f} points ({low:+.1f} to {high:+.1f})"
 

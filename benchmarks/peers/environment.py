@@ -3,7 +3,7 @@
     python = environment.python()         # None: it cannot be made here; environment.prepared().reason says why
     python = environment.python(environment.TEXTS)
 
-requirements.txt, and requirements-texts.txt and requirements-domains.txt likewise, is resolved anew by
+requirements.txt, and requirements-texts.txt and requirements-domains*.txt likewise, is resolved anew by
 
     uv pip compile --no-header --universal --python-version 3.11 --output-file requirements.txt requirements.in
 """
@@ -26,12 +26,14 @@ from headstart.files import cache_directory
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 TEXTS = Path(__file__).with_name("requirements-texts.txt")
 DOMAINS = Path(__file__).with_name("requirements-domains.txt")
+DOMAINS_DEEP = Path(__file__).with_name("requirements-domains-deep.txt")
 LIMIT = 1800.0  # seconds to install: some gigabytes, over a slow line
 SHOWN = 300  # characters of what a failed step said
 CHECKS = {
     REQUIREMENTS: "import fastai.vision.all, sklearn, timm, torch, torchvision",
     TEXTS: "import datasets, setfit, sklearn, torch",
     DOMAINS: "import ot, skada, sklearn",
+    DOMAINS_DEEP: "import skada.deep, timm, torch, torchvision",
 }
 PYTHON = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", "python")
 

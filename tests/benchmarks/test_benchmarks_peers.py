@@ -20,6 +20,7 @@ SCRIPTS = [
     "fastai_finetune",
     "setfit_few_shot",
     "skada_adapt",
+    "skada_deep",
     "timm_features",
     "timm_frozen_finetune",
     "timm_probe",
@@ -61,8 +62,9 @@ def test_a_peer_imports_nothing_of_ours(name):
         assert not {part.partition(".")[0] for part in modules} & {"headstart", "benchmarks", "openvino"}
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-texts", "requirements-domains"])
-def test_requirements_are_pinned_and_name_no_place(name):
+@pytest.mark.parametrize("kind", ["", "-texts", "-domains", "-domains-deep"])
+def test_requirements_are_pinned_and_name_no_place(kind):
+    name = f"requirements{kind}"
     text = (PEERS / f"{name}.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.+!]*( ; .+)?", line) for line in lines), lines

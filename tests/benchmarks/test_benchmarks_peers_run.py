@@ -24,12 +24,13 @@ def pins(path: Path, package: str) -> set[str]:
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-domains-deep.txt"])
 @pytest.mark.parametrize("package", SHARED)
-def test_peers_run_on_the_versions_that_headstart_runs_on(package):
-    """Otherwise a ratio would tell two versions of torch apart. Mend it by resolving peers/requirements.txt anew."""
+def test_peers_run_on_the_versions_that_headstart_runs_on(package, name):
+    """Otherwise a ratio would tell two versions of torch apart. Mend it by resolving the peers' requirements anew."""
     ours = pins(ROOT / "requirements.lock", package)
     assert ours
-    assert pins(PEERS / "requirements.txt", package) == ours
+    assert pins(PEERS / name, package) == ours
 
 
 @pytest.fixture

@@ -287,7 +287,7 @@ class _Adapter(Runner):
                 self._execute(spec, episode, predicted)
         pair = [self.ledger.results.get(spec.key) for spec in (held, asked)]
         if all(result is not None and result.status == "ok" for result in pair):
-            found[_called(setting)] = (setting, pair[0], pair[1])  # type: ignore[assignment]
+            found[called(setting)] = (setting, pair[0], pair[1])  # type: ignore[assignment]
 
     def _seconds(self, setting: Setting, episode: Episode) -> float:
         """Wall seconds that a trial is predicted to take, with the values at a cut if it is the first to need them."""
@@ -335,7 +335,7 @@ class _Adapter(Runner):
             said,
             rival,
             found.change,
-            tuple(name for name in map(_called, self._able(episode)) if name not in routes),
+            tuple(name for name in map(called, self._able(episode)) if name not in routes),
         )
         if self.ledger.first("chosen") is None:  # written before the seal is opened
             self.ledger.write(
@@ -380,7 +380,7 @@ class _Adapter(Runner):
 
     def _finalists(self, episode: Episode, rivals: tuple[str, str]) -> None:
         """One final trial of the baseline, and of the adaptation that may be shipped instead."""
-        by_name = {_called(s): s for s in self.settings}
+        by_name = {called(s): s for s in self.settings}
         for name in rivals:
             spec = by_name[name].spec(EPISODE, "final", 0)
             if spec.key not in self.ledger.results:
@@ -392,7 +392,7 @@ class _Adapter(Runner):
             return
         most = int(np.bincount(episode.view.few.labels).max())
         numbers = [2**power for power in range(most.bit_length()) if 2**power < most]
-        by_name = {_called(s): s for s in self.settings}
+        by_name = {called(s): s for s in self.settings}
         names = list(dict.fromkeys((TargetOnly.name, rivals[1], Joint.name)))
         asked = [(0, 0, rivals[1])] if rivals[1] != Joint.name else []
         asked += [(each, draw, name) for draw in range(CURVE_DRAWS) for each in numbers for name in names]
@@ -425,7 +425,7 @@ class _Adapter(Runner):
         predictor.save(self.folder / MODEL)
 
 
-def _called(setting: Setting) -> str:
+def called(setting: Setting) -> str:
     """A route's name: the strategy, and, where it is not its first setting, what differs."""
     mine = strategies.parameters(setting.strategy)
     usual = strategies.parameters(type(setting.strategy).grid(setting.card)[0])

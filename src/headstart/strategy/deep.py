@@ -60,7 +60,7 @@ class Deep(ABC):
     )
 
     strength: float = 1.0
-    epochs: int = 8
+    epochs: int = 4
     rate: float = 1e-3
     trunk: float = 0.03
     last: int = 1

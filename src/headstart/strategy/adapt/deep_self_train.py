@@ -22,11 +22,13 @@ class DeepSelfTrain(Deep):
     like those of the source domain; up to `share` of them.
 
     Args:
+        epochs: each is a stage.
         share: in the last epoch.
     """
 
     name: ClassVar[str] = "deep-self-train"
 
+    epochs: int = 8
     share: float = 0.8
 
     def relabel(self, module: Any, batches: TwoDomains, share: float) -> Any:

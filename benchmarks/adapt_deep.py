@@ -1,0 +1,250 @@
+"""The deep ways of domain adaptation on pictures, beside the shallow ones and beside skada.deep.
+
+    python -m benchmarks adapt_deep --set pairs=1 --set peer=0 --results FOLDER     # photo to sketch, without skada
+
+The pairs are those of `benchmarks.adapt` in the family PACS: photos to each of three other styles and, with `--set
+pairs=7`, three styles pooled to the fourth. Every deep way has its default settings and is run as a trial of `headstart
+adapt`; shallow ways are the units of `benchmarks.adapt`. What is shipped is the way with the best record in the other
+families, which no deep way has; what validators put first, trusted as far as those families say, stands beside it.
+Labels of the target only tell, for this table, what each way was worth. Where a pair is run with several seeds, a deep
+way's accuracy is their mean; validators see the first.
+
+skada.deep (0.6) trains the same stage of the same network on the same pictures, for the same epochs with the same
+batches, rate, schedule and smoothing of labels; it has no augmentation. It is run in two ways: on pictures, where the
+frozen part of the network is run in every step, on the first pairs alone, since it takes minutes; and on the values
+that the frozen part gives once. Time is compared from pictures to predictions, what several ways share counted once,
+and without what they share. skada has no choice among deep methods that is simple to run: it is compared way by way.
+
+Times are CPU seconds. Training has one thread on both sides: more of them wait for each other on a busy machine, and
+waiting counts. Trials and peers are kept in the user's cache, so that a cut run goes on where it was; a first run takes
+half an hour and more.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import adapt_deep_units as units
+from benchmarks import common
+from benchmarks.adapt import RARE, RATIO, SOURCE_ONLY, gain, measured, points, table
+from benchmarks.adapt_tasks import FAMILIES
+from benchmarks.adapt_units import unit
+from benchmarks.common import DATA, target
+from benchmarks.peers import environment
+
+PAIRS = (
+    "photo to sketch",
+    "photo to art_painting",
+    "photo to cartoon",
+    "all others to sketch",
+    "all others to art_painting",
+    "all others to cartoon",
+    "all others to photo",
+)
+SHARED = ("deep-coral", "dann", "cdan")
+"""Ways that both have."""
+BEGINS = {"pictures": "whole network in every step", "cut": "frozen part once"}
+LIMIT = 7200.0  # seconds of one process of skada
+
+
+def main(pairs: int = 3, seeds: int = 2, peer: int = 3, pictures: int = 1) -> Iterator[dict[str, Any]]:
+    """Every pair; what there is so far after each.
+
+    Args:
+        pairs: how many, in the order of `PAIRS`.
+        seeds: of every deep way, ours and skada's.
+        peer: on how many of the pairs skada is run from values at the cut.
+        pictures: on how many of those it is run from pictures too, with one seed.
+    """
+    if not (DATA / "pacs").is_dir():
+        yield {"skipped": "no pacs"}
+        return
+    torch.set_num_threads(1)
+    why = environment.lacking(requirements=environment.DOMAINS_DEEP) if peer else "not asked for"
+    tasks = {task.name: task for task in FAMILIES["pacs"][0]()}
+    records: list[dict[str, Any]] = []
+    chosen = PAIRS[:pairs]
+    for number, name in enumerate(chosen):
+        pair = units.paired(tasks[name])
+        record = examined(pair, seeds)
+        if not why and number < peer:
+            record["skada"] = {"cut": beside(pair, "cut", SHARED, seeds)}
+            if number < pictures:
+                # A process for each, since each takes minutes.
+                each = [beside(pair, "pictures", (way,), 1) for way in SHARED]
+                methods = {way: found["methods"][way] for way, found in zip(SHARED, each, strict=True)}
+                record["skada"]["pictures"] = each[0] | {"methods": methods}
+        records.append(record)
+        print(f"   {name}: {_words(record)}", file=sys.stderr, flush=True)
+        yield {"partial": True} | summary(records, why) if len(records) < len(chosen) else summary(records, why)
+
+
+def others(families: Mapping[str, Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """What was measured on the families that are not pictures of PACS."""
+    return [found for family, found in families.items() if family != "pacs"]
+
+
+def examined(pair: units.Pair, seeds: int) -> dict[str, Any]:
+    """One pair: what validators say of the shallow ways and of all, and what each is worth."""
+    from headstart.domains.record import RECORD, allowed, usual
+    from headstart.domains.validate import RELIABILITY, trusted
+
+    names, trust = list(units.settings()), trusted(others(RELIABILITY))
+    shallow, deep = unit(pair.task), units.unit(pair, names)
+    record = measured(pair.task, units.joined(shallow, deep), trust)
+    right = {name: [record["right"][name]] for name in names}
+    for seed in range(1, seeds):
+        for name in names:
+            said, _ = units.trial(pair, name, "candidate", seed)
+            right[name].append(said.argmax(axis=1) == pair.task.yt)
+    record["by_seed"] = {name: [round(float(each.mean()), 4) for each in found] for name, found in right.items()}
+    record["right"] |= {name: np.mean(found, axis=0) for name, found in right.items()}
+    record["yt"] = pair.task.yt
+    record["before_training_cpu_seconds"] = units.before_training(pair)
+    record["first"] = record["said"].chosen
+    way = usual(shallow.names, others(RECORD))
+    assert way is not None
+    fine, record["why"] = allowed(way, record["change"][way], record["said"].apart, SOURCE_ONLY)
+    record["pick"] = way if fine else SOURCE_ONLY
+    return record
+
+
+def beside(pair: units.Pair, begin: str, methods: tuple[str, ...], seeds: int) -> dict[str, Any]:
+    """What skada.deep gives on a pair, kept until its scripts or its versions change."""
+    content = {
+        "source": units.paths(pair.view.examples.inputs),
+        "labels": pair.view.examples.labels.tolist(),
+        "target": units.paths(pair.asked),
+    }
+
+    def ran() -> dict[str, Any]:
+        python = environment.python(environment.DOMAINS_DEEP)
+        assert python is not None
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "pair.json"
+            path.write_text(json.dumps(content), encoding="utf-8")
+            asked = ("--begin", begin, "--methods", *methods, "--seeds", *range(seeds))
+            return common.peer(python, "skada_deep", Path(name) / "peer.json", path, *asked, limit=LIMIT)
+
+    scripts = ("skada_deep", "timm_frozen_finetune", "timm_features")
+    code = [(common.PEERS / f"{name}.py").read_bytes() for name in scripts]
+    asked = json.dumps([pair.task.name, begin, methods, seeds]).encode()
+    return common.kept("adapt_deep/skada", [*code, environment.DOMAINS_DEEP.read_bytes(), asked], ran)
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def summary(records: list[dict[str, Any]], why: str) -> dict[str, Any]:
+    """The tables and what they must show."""
+    oracle = [max(r["right"], key=lambda name: r["right"][name].mean()) for r in records]
+    ways = {name: [name] * len(records) for name in records[0]["right"]}
+    ways |= {side: [r[side] for r in records] for side in ("first", "pick")} | {"oracle": oracle}
+    found: dict[str, Any] = {
+        "pairs": {
+            r["name"]: {
+                "examples": r["examples"],
+                "ways": table([r], {way: [names[i]] for way, names in ways.items()}),
+                "by_seed": r["by_seed"],
+                "apart": round(r["said"].apart, 3),
+                "oracle": oracle[i],
+                **{key: r[key] for key in ("first", "pick", "why")},
+                "before_training_cpu_seconds": round(r["before_training_cpu_seconds"], 1),
+                "choosing_cpu_seconds": round(r["choosing_cpu_seconds"], 1),
+            }
+            for i, r in enumerate(records)
+        },
+        "ways": table(records, ways),
+        "deep": list(records[0]["by_seed"]),
+    }
+    if any("skada" in r for r in records):
+        found["skada"] = {begin: against for begin in BEGINS if (against := compared(records, begin))}
+    return found | ({"without_skada": why} if why else {}) | {"targets": _targets(found, len(records))}
+
+
+def compared(records: list[dict[str, Any]], begin: str) -> dict[str, Any]:
+    """Ours beside skada's, over the pairs on which skada began with pictures, or with values at the cut.
+
+    Of every way, and of all of them: `own` is what a way does not share with others, and `whole` is from pictures to
+    predictions, what is shared counted once.
+    """
+    both = [r for r in records if begin in r.get("skada", {})]
+    if not both:
+        return {}
+    first = {
+        "ours": mean(r["before_training_cpu_seconds"] for r in both),
+        "skada": mean(sum(r["skada"][begin]["cpu_seconds"].values()) for r in both),
+    }
+    ways: dict[str, dict[str, Any]] = {}
+    for way in SHARED:
+        theirs = [list(r["skada"][begin]["methods"][way].values()) for r in both]
+        right = [
+            np.mean([np.array(each["predictions"]) == r["yt"] for each in found], axis=0)
+            for r, found in zip(both, theirs, strict=True)
+        ]
+        own = {
+            "ours": mean(r["cpu_seconds"][way][0] for r in both),
+            "skada": mean(s["fit_cpu_seconds"] + s["predict_cpu_seconds"] for found in theirs for s in found),
+        }
+        ways[way] = {
+            "accuracy": round(mean(float(r["right"][way].mean()) for r in both), 4),
+            "skada_accuracy": round(mean(float(each.mean()) for each in right), 4),
+            "ahead": gain([np.asarray(r["right"][way] - each) for r, each in zip(both, right, strict=True)]),
+        } | _seconds(own, first)
+    own = {side: sum(each["cpu_seconds"][side]["own"] for each in ways.values()) for side in first}
+    return {
+        "pairs": [r["name"] for r in both],
+        "versions": both[0]["skada"][begin]["versions"],
+        "ways": ways,
+        "all": _seconds(own, first),
+    }
+
+
+def _seconds(own: dict[str, float], first: dict[str, float]) -> dict[str, Any]:
+    """CPU seconds of either side without and with what is shared, and how many times ours skada's are."""
+    both = {side: {"own": seconds, "whole": seconds + first[side]} for side, seconds in own.items()}
+    return {
+        "cpu_seconds": {side: {k: round(v, 1) for k, v in each.items()} for side, each in both.items()},
+        "ratio": {kind: round(both["skada"][kind] / both["ours"][kind], 2) for kind in ("own", "whole")},
+    }
+
+
+def _targets(found: dict[str, Any], pairs: int) -> list[dict[str, object]]:
+    ways = found["ways"]
+    picked = ways["pick"]
+    lines = [
+        target("our pick on average at least source-only", picked["gain"][0] >= 0, points(picked["gain"])),
+        target(
+            "our pick worse than source-only by more than 1 point in at most 5 % of pairs",
+            picked["worse"] <= RARE * pairs,
+            f"{picked['worse']} of {pairs}",
+        ),
+    ]
+    for begin, against in found.get("skada", {}).items():
+        kinds = {"whole": "from pictures to predictions"}
+        if begin == "cut":
+            kinds["own"] = "from values at the cut that both have"
+        for kind, words in kinds.items():
+            ratio, each = against["all"]["ratio"][kind], against["ways"]
+            said = "; ".join(f"{way} {e['ratio'][kind]:.1f}, {points(e['ahead'])}" for way, e in each.items())
+            what = f"CPU seconds {words}, skada.deep ({BEGINS[begin]}) against ours, {len(each)} ways together"
+            met = ratio >= RATIO and all(e["ahead"][2] >= 0 for e in each.values())
+            lines.append(target(f"{what}: at least {RATIO:.0f}, and no way worse", met, f"{ratio:.1f} ({said})"))
+    return lines
+
+
+def _words(record: dict[str, Any]) -> str:
+    scores = {name: 100 * float(right.mean()) for name, right in record["right"].items()}
+    best = max(scores, key=lambda name: scores[name])
+    told = {"pick": record["pick"], "validators' first": record["first"], "best": best}
+    said = ", ".join(f"{what} {name} {scores[name]:.1f}" for what, name in told.items())
+    return f"source-only {scores[SOURCE_ONLY]:.1f}, {said}"

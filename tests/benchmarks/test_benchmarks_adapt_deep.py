@@ -1,0 +1,115 @@
+"""The benchmark of the deep ways: those that a run tries, and sums with known answers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import adapt_deep
+from benchmarks import adapt_deep_units as units
+from benchmarks.adapt import SOURCE_ONLY
+from benchmarks.adapt_units import Unit
+from headstart import strategy as strategies
+from headstart.domains.validate import Agreement
+
+pytestmark = pytest.mark.slow
+
+N = 1000
+
+
+def test_every_deep_way_is_measured_by_the_name_that_a_run_gives_it() -> None:
+    found = units.settings()
+    deep = {kind.name for kind in strategies.ADAPTATIONS.values() if kind.needs.cuts}
+    assert {setting.strategy.name for setting in found.values()} == deep
+    assert {"dann", "dan (joint True)", "adabn"} <= set(found)
+    assert set(adapt_deep.SHARED) <= set(found)
+    assert SOURCE_ONLY not in found
+
+
+def test_units_of_one_task_are_joined_in_order() -> None:
+    held = np.arange(3)
+
+    def one(*names: str) -> Unit:
+        values = np.array([float(len(name)) for name in names], dtype=np.float32)[:, None, None]
+        return Unit(names, held, np.tile(values, (1, 5, 2)), np.tile(values, (1, 3, 2)), np.ones((len(names), 2)))
+
+    both = units.joined(one("a", "bb"), one("ccc"))
+    assert both.names == ("a", "bb", "ccc")
+    assert both.asked[:, 0, 0].tolist() == both.left_out[:, 2, 1].tolist() == [1.0, 2.0, 3.0]
+    assert both.cpu.shape == (3, 2)
+
+
+def record(theirs: dict[str, float], seconds: float) -> dict[str, Any]:
+    """A pair on which source-only is right on half of the examples, every shared way on three quarters."""
+    scores = {SOURCE_ONLY: 0.5, "shallow": 0.6} | dict.fromkeys(adapt_deep.SHARED, 0.75)
+    values: dict[str, dict[str, float]] = {name: {} for name in scores}
+    lead: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
+    methods = {
+        way: {
+            # Class 1 is the truth of every example.
+            str(seed): {
+                "predictions": (np.arange(N) < N * share).astype(int).tolist(),
+                "fit_cpu_seconds": seconds - 1.0,
+                "predict_cpu_seconds": 1.0,
+            }
+            for seed in range(2)
+        }
+        for way, share in theirs.items()
+    }
+    return {
+        "name": "photo to sketch",
+        "examples": [N, N],
+        "yt": np.ones(N, dtype=np.int64),
+        "right": {name: np.arange(N) < N * score for name, score in scores.items()},
+        "cpu_seconds": dict.fromkeys(scores, (10.0, 8.0)),
+        "by_seed": {way: [0.7, 0.8] for way in adapt_deep.SHARED},
+        "before_training_cpu_seconds": 20.0,
+        "choosing_cpu_seconds": 1.0,
+        "said": Agreement({}, values, lead, {}, {}, "", (), (), 0.0, 0.99),
+        "first": "shallow",
+        "pick": "dann",
+        "why": "",
+        "skada": {
+            "cut": {"methods": methods, "cpu_seconds": {"decode": 4.0, "cut": 6.0}, "versions": {"skada": "0"}},
+        },
+    }
+
+
+def test_either_side_pays_once_for_what_its_ways_share() -> None:
+    found = adapt_deep.compared([record(dict.fromkeys(adapt_deep.SHARED, 0.7), 50.0)], "cut")
+    dann = found["ways"]["dann"]
+    assert dann["cpu_seconds"] == {"ours": {"own": 10.0, "whole": 30.0}, "skada": {"own": 50.0, "whole": 60.0}}
+    assert dann["ratio"] == {"own": 5.0, "whole": 2.0}
+    # Three ways: what is before them is counted once.
+    assert found["all"]["ratio"] == {"own": 5.0, "whole": 3.2}
+    assert (dann["accuracy"], dann["skada_accuracy"], dann["ahead"][0]) == (0.75, 0.7, 0.05)
+    assert adapt_deep.compared([record({}, 1.0)], "pictures") == {}
+
+
+def test_time_counts_only_at_equal_accuracy_and_the_pages_show_it() -> None:
+    equal, better = dict.fromkeys(adapt_deep.SHARED, 0.75), dict.fromkeys(adapt_deep.SHARED, 0.75) | {"cdan": 0.9}
+    for theirs, seconds, met in ((equal, 50.0, True), (equal, 49.0, False), (better, 50.0, False)):
+        found = adapt_deep.summary([record(theirs, seconds)], "")
+        own = next(line for line in found["targets"] if "values at the cut" in str(line["what"]))
+        assert own["met"] is met
+    assert [line["met"] for line in found["targets"][:2]] == [True, True]
+    assert found["ways"]["pick"]["gain"][0] == 0.25
+    assert found["ways"]["oracle"]["accuracy"] == 0.75
+    spec = importlib.util.spec_from_file_location("generate", Path(__file__).parents[2] / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    row = "| photo to sketch | 50.0 % | 60.0 % (shallow) | 75.0 % (dann) | +25.0, "
+    assert row in generate.deep_table(found)
+
+
+def test_pacs_is_judged_without_what_pacs_said() -> None:
+    from headstart.domains.record import RECORD
+
+    assert adapt_deep.others(RECORD) == [found for family, found in RECORD.items() if family != "pacs"]
+    assert len(adapt_deep.others(RECORD)) == len(RECORD) - 1
