@@ -26,6 +26,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "main_job": 7,
     "text": 12,
     "shots": 20,
+    "frozen_texts": 6,
     "few_shot": 100,
     "layers": 12,
     "zero_shot": 3,

@@ -23,7 +23,7 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
     return [row["text"] for row in rows], [row["label"] for row in rows]
 
 
-def _parts(name: str) -> tuple[list[str], list[str], list[str], list[str]]:
+def parts(name: str) -> tuple[list[str], list[str], list[str], list[str]]:
     """Training texts and labels, test texts and labels; where no test part is given, a quarter by seed 0."""
     if (DATA / name / "test.csv").is_file():
         return (*_read(DATA / name / "train.csv"), *_read(DATA / name / "test.csv"))
@@ -33,7 +33,7 @@ def _parts(name: str) -> tuple[list[str], list[str], list[str], list[str]]:
     return tuple([values[i] for i in rows] for rows in (train, test) for values in (texts, labels))  # type: ignore[return-value]
 
 
-def _probe(name: str) -> dict[str, Any]:
+def probe(name: str) -> dict[str, Any]:
     """The setting that five folds of the training part choose, on the test part."""
     from sklearn.metrics import balanced_accuracy_score, f1_score
 
@@ -43,7 +43,7 @@ def _probe(name: str) -> dict[str, Any]:
     from headstart.target.inputs import StringInputs
     from headstart.target.view import FOLDS, Examples, TrainView
 
-    texts, labels, test_texts, test_labels = _parts(name)
+    texts, labels, test_texts, test_labels = parts(name)
     classes = tuple(sorted(set(labels)))
     y, truth = (np.array([classes.index(label) for label in part]) for part in (labels, test_labels))
     view = TrainView(Examples(StringInputs(texts), y), classes, "accuracy")
@@ -126,7 +126,7 @@ def _fit(name: str, budget: str) -> dict[str, Any]:
 def main() -> dict[str, Any]:
     if not DATA.is_dir():
         return {"skipped": f"no bench data in {DATA}"}
-    probes = {name: _probe(name) for name in SETS}
+    probes = {name: probe(name) for name in SETS}
     runs = {name: _fit(name, budget) for name, budget in JOBS.items()}
     spam = probes["sms_spam"]
     accuracy = {name: found["accuracy"] for name, found in probes.items()}

@@ -338,6 +338,7 @@ def measured_page() -> str:
     for name, title in (
         ("decode", "Decoding"),
         ("text", "Texts"),
+        ("frozen_texts", "Frozen texts, beside what users write"),
         ("zero_shot", "Zero-shot"),
         ("shots", "Few-shot draws"),
         ("texts_scale", "Many texts"),
@@ -345,11 +346,13 @@ def measured_page() -> str:
         ("family", "Fine-tuning, and skewed data"),
         ("earlier_run", "An earlier run as a source"),
         ("suggest", "What to label next"),
+        ("predictions", "Predicted seconds"),
+        ("planner", "The plan beside an exhaustive search"),
     ):
         if (RESULTS / f"{name}.json").is_file():
             document = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
             parts += [f"\n## {title}\n", _ran(document), *_targets(document["measured"]["targets"])]
-            if "runs" in document["measured"]:
+            if "runs" in document["measured"] and name != "predictions":
                 parts += ["", _job_table(document["measured"]["runs"])]
             if name == "layers":
                 parts += ["", *_layers_table(document["measured"])]

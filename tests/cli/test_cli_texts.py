@@ -10,7 +10,7 @@ from headstart.api import load, open_run
 from headstart.estimators import TransferClassifier
 from headstart.testing.texts import planted_texts
 
-pytestmark = pytest.mark.fast
+fast = pytest.mark.fast
 
 QUICK = ("--source", "toy_text:words", "--strategy", "probe", "--trials", "4")
 
@@ -34,6 +34,7 @@ def fitted(headstart, table, tmp_path):
     return tmp_path / "run", said
 
 
+@fast
 def test_the_whole_job(fitted, headstart, table, tmp_path, monkeypatch):
     folder, said = fitted
     assert "verdict   HELPED" in said.out
@@ -80,6 +81,7 @@ def test_the_whole_job(fitted, headstart, table, tmp_path, monkeypatch):
     assert (folder / "report.html").read_text(encoding="utf-8") == before
 
 
+@fast
 def test_check(headstart, table):
     said = headstart("check", table, "--label", "kind")
     assert said.out.splitlines()[0] == "  target    180 texts · 2 classes · 60 train / 120 test (given split)"
@@ -87,12 +89,14 @@ def test_check(headstart, table):
     assert document["counts"]["warm"] == {"train": 30, "validation": 0, "test": 60}
 
 
+@fast
 def test_sources_of_another_modality_are_refused(headstart, table, tmp_path):
     said = headstart("fit", table, "--label", "kind", "--out", tmp_path / "r", "--source", "efficientnet_lite0")
     assert said.code == 2
     assert "it takes image, and the target is text" in said.err
 
 
+@pytest.mark.slow
 def test_the_estimator_takes_texts():
     raw = planted_texts(60, 120)
     texts = [raw.inputs.text(i) for i in range(180)]

@@ -288,22 +288,30 @@ def test_a_shifted_probe_is_the_probe_where_classes_are_balanced_and_helps_where
     np.testing.assert_allclose(shifted.head.bias - same.head.bias, -tau * np.log([0.8, 0.1, 0.1]), rtol=1e-4, atol=1e-5)
 
 
-def test_lora_of_an_image_transformer(tmp_path, store):
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
+def test_peft_of_an_image_transformer(tmp_path, store, method):
     """Only the queries, keys, values and outputs of attention move, and the saved model is the tuned one."""
     vit = saved("test_vit.r160_in1k", tmp_path)
     assert vit.card.attention
     assert "needs a transformer" in Lora.needs.lacking(saved("test_efficientnet.r160_in1k", tmp_path).card)
     assert not Lora.needs.lacking(vit.card)
-    strategy = Lora(rank=2, epochs=1, rate=1e-2, batch=12)
+    strategy = Lora(method, rank=2, epochs=1, rate=1e-2, batch=12)
     predictor = fit(strategy, vit, store)
     found = moved(vit, predictor)
     blocks = len({key.split(".")[1] for key in found})
-    assert found == {f"blocks.{k}.attn.{layer}.weight" for k in range(blocks) for layer in ("qkv", "proj")}
+    assert {key for key in found if key.endswith(".weight")} == {
+        f"blocks.{k}.attn.{layer}.weight" for k in range(blocks) for layer in ("qkv", "proj")
+    }
     inputs = view().examples.inputs
     predictor.save(tmp_path / "model", check=inputs)
     np.testing.assert_allclose(
         load(tmp_path / "model").predict_proba(inputs), predictor.predict_proba(inputs), atol=1e-5
     )
+    if method == "ia3":  # each output times a number: a row of the weights keeps its direction
+        before, after = (body.state_dict() for body in (vit.module(), predictor.body.module))
+        rows = [state["blocks.0.attn.qkv.weight"] for state in (before, after)]
+        cosine = torch.nn.functional.cosine_similarity(*rows, dim=1)
+        np.testing.assert_allclose(cosine.abs().numpy(), 1.0, atol=1e-5)
 
 
 def test_they_keep_their_contract(tiny):

@@ -106,7 +106,7 @@ def test_the_estimator_takes_descriptions():
         TransferClassifier("toy_text:words", "zero-shot").fit(strings, view.examples.labels)
 
 
-@fast
+@pytest.mark.slow
 def test_it_joins_a_run_as_a_transfer_route(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     target = text_target().described(SAID)
@@ -117,7 +117,7 @@ def test_it_joins_a_run_as_a_transfer_route(tmp_path, monkeypatch):
     assert found.transfer.score > 0.97
 
 
-@fast
+@pytest.mark.slow
 def test_a_run_says_that_it_has_no_names_to_go_by(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     raw = planted_texts()

@@ -20,10 +20,13 @@ from headstart.target.view import TrainView
 if TYPE_CHECKING:
     from torch import nn
 
+ATTACHED = r"trunk\..*\.(lora_|ia3_l)"
+"""What peft calls the parameters that it attaches."""
+
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adaptation (Hu et al. 2021), from a probed head.
+    """Low-rank adaptation (Hu et al. 2021) and its kin, from a probed head.
 
     A layer's weights W stay, and the layer computes W x + (alpha / rank) B A x, where A is (rank, in) and B, which
     begins at zero, is (out, rank). Only A, B and the head are trained. Afterwards (alpha / rank) B A is added to W, so
@@ -31,13 +34,16 @@ class Lora:
     it that could get lost.
 
     Args:
-        rank: of the change.
-        alpha: its size is alpha / rank.
+        method: `lora`; `dora`: the length of each row of W is learned apart from its direction, which moves as with
+            `lora` (Liu et al. 2024); `ia3`: what each layer gives is multiplied by a learned vector, and nothing else
+            moves (Liu et al. 2022).
+        rank: of the change, not of `ia3`.
+        alpha: its size is alpha / rank, likewise.
         layers: `attention`: the queries and values of attention (in image transformers, keys and outputs too, which
             are in one layer with them or as small); `all`: every linear layer.
         epochs: at most; early stopping ends sooner.
         rate: peak learning rate of the head.
-        share: of that rate for A and B.
+        share: of that rate for what is attached.
         batch: examples per batch.
         flip: mirror pictures in augmentation.
     """
@@ -54,6 +60,7 @@ class Lora:
         extra=("peft", "hf"),
     )
 
+    method: Literal["lora", "dora", "ia3"] = "lora"
     rank: int = 8
     alpha: int = 16
     layers: Literal["attention", "all"] = "attention"
@@ -96,7 +103,7 @@ class Lora:
             view,
             network.Recipe(
                 plan=Plan(self.epochs, self.rate, patience=3, seed=seed),
-                trainable=Trainable(((r"head\.", 1.0), (r"trunk\..*\.lora_[AB]\.", self.share)), batch_norm="frozen"),
+                trainable=Trainable(((r"head\.", 1.0), (ATTACHED, self.share)), batch_norm="frozen"),
                 augmentation=Augmentation(crop=0.4, flip=self.flip, colour=0.2),
                 objective=Objective(),
                 batch=self.batch,
@@ -111,7 +118,8 @@ class Lora:
         )
 
     def _attach(self, name: str, trunk: nn.Module) -> Callable[[], object]:
-        from peft import LoraConfig
+        from peft import IA3Config, LoraConfig
+        from peft.tuners.ia3 import IA3Model
         from peft.tuners.lora import LoraModel
 
         from headstart.source.architecture import ATTENTION, linear_layers
@@ -119,10 +127,13 @@ class Lora:
         found = linear_layers(trunk, ATTENTION if self.layers == "attention" else r".*")
         if not found:
             raise TrialError(f"{name} has no linear layers of the kind that LoRA changes ({self.layers})")
-        transposed = "Conv1D" in found.values()
-        config = LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, target_modules=list(found), bias="none", fan_in_fan_out=transposed
-        )
-        attached: Any = LoraModel(trunk, config, "default")
+        common: dict[str, Any] = {"target_modules": list(found), "fan_in_fan_out": "Conv1D" in found.values()}
+        attached: Any
+        if self.method == "ia3":
+            attached = IA3Model(trunk, IA3Config(feedforward_modules=[], **common), "default")
+        else:
+            dora = self.method == "dora"
+            low = LoraConfig(r=self.rank, lora_alpha=self.alpha, bias="none", use_dora=dora, **common)
+            attached = LoraModel(trunk, low, "default")
         merge: Callable[[], object] = attached.merge_and_unload
         return merge
