@@ -229,7 +229,9 @@ def test_deep_ways_come_last_and_only_where_the_budget_holds_them(tmp_path: Path
         assert predicted >= 0
 
     course._execute = execute
-    for left, expected in ((1e9, {"source-only", "coral", "adabn", "mcc"}), (3 * seconds["mcc"] - 1, {"source-only"})):
+    # Without time there are still source-only, and the way with the best record, or there were nothing to ship.
+    always = {"source-only", "coral"}
+    for left, expected in ((1e9, always | {"adabn", "mcc"}), (3 * seconds["mcc"] - 1, always), (-5.0, always)):
         executed.clear()
         course._left = lambda left=left: left
         course.options = replace(asked, budget=Budget(seconds=1.0))
@@ -237,6 +239,8 @@ def test_deep_ways_come_last_and_only_where_the_budget_holds_them(tmp_path: Path
             course._candidates(made.episode)
         assert {name for name, _ in executed} >= expected
         assert ("mcc" in {name for name, _ in executed}) == (left == 1e9)
+        if left < 0:
+            assert executed == [(name, phase) for name in ("source-only", "coral") for phase in ("search", "candidate")]
         order = [name for name, phase in executed if phase == "search"]
         assert order[0] == "source-only"
         if left == 1e9:

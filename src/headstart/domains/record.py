@@ -168,7 +168,8 @@ def allowed(
     if what.flow <= flow:
         more = f"{100 * (1 - what.flow):.0f} % of what it changes is more than how often each class is said"
         return True, f"{best}, the domains are apart, and {more}."
-    sure = f"{reference} is {100 * abs(what.drop):.0f} points {'less' if what.drop >= 0 else 'more'} sure of the target"
+    points = "1 point" if round(100 * abs(what.drop)) == 1 else f"{100 * abs(what.drop):.0f} points"
+    sure = f"{reference} is {points} {'less' if what.drop >= 0 else 'more'} sure of the target"
     if what.drop >= drop:
         return True, f"{best}, the domains are apart, and {sure} than of the source: there is something to mend."
     return False, (
