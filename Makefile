@@ -41,13 +41,13 @@ lint: $(READY)  ## ruff, mypy, the order of the rooms, generated pages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
 bench: $(READY)  ## measure what the documentation claims; writes benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 docs: $(READY)  ## write the reference pages from the code
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 lock: $(READY)  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --no-header --all-extras --group dev --universal --python-version 3.11 --output-file requirements.lock pyproject.toml

@@ -29,7 +29,7 @@ from headstart.budget import Budget
 from headstart.files import cache_directory, write_json
 from headstart.score import ridge
 from headstart.search.adapt import AdaptOptions, called
-from headstart.search.plan import Setting
+from headstart.search.setting import Setting
 from headstart.source import cuts
 from headstart.strategy import deep, linear, network, source_free
 from headstart.strategy.adapt import finetune

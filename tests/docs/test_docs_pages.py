@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from docs import generate, measured
 
 pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "changelog.d").glob("*.md")])
-
-
-@pytest.fixture
-def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def anchors(page: Path) -> set[str]:
@@ -58,7 +48,7 @@ def test_every_page_is_in_the_index():
             assert f"({page.relative_to(ROOT / 'docs').as_posix()})" in index
 
 
-def test_the_schema_page_has_every_field_of_every_part(generate):
+def test_the_schema_page_has_every_field_of_every_part():
     from headstart.judge import evidence
 
     page = generate.evidence_page()
@@ -71,7 +61,7 @@ def test_the_schema_page_has_every_field_of_every_part(generate):
             assert f"\n| `{field.alias or name}` |" in table, (part.__name__, name)
 
 
-def test_a_docstring_becomes_markdown(generate):
+def test_a_docstring_becomes_markdown():
     text = generate.markdown(
         """Do it, see :func:`~a.b`.
 
@@ -96,16 +86,16 @@ def test_a_docstring_becomes_markdown(generate):
     )
 
 
-def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(generate, tmp_path, monkeypatch):
-    shutil.copytree(generate.RESULTS, tmp_path / "results")
-    monkeypatch.setattr(generate, "RESULTS", tmp_path / "results")
+def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(tmp_path, monkeypatch):
+    shutil.copytree(measured.RESULTS, tmp_path / "results")
+    monkeypatch.setattr(measured, "RESULTS", tmp_path / "results")
     for name in ("fastai", "scale"):
-        (generate.RESULTS / f"{name}.json").unlink(missing_ok=True)
-    page = generate.measured_page()
+        (measured.RESULTS / f"{name}.json").unlink(missing_ok=True)
+    page = measured.measured_page()
     assert "## Seconds to an accuracy" not in page
     assert "## Many files" not in page
     line = {"what": "that it is fast", "met": False, "found": "2.00"}
-    about = json.loads((generate.RESULTS / "speed.json").read_text(encoding="utf-8"))
+    about = json.loads((measured.RESULTS / "speed.json").read_text(encoding="utf-8"))
     seconds = {"target_read": 2.0, "first_trained": 6.25, "shipped_model": None, "process": 121.0}
     phases = {"prepare": 31.0, "forward": 12.0, "train": 55.0}
     pair = {
@@ -123,13 +113,13 @@ def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(genera
     one = {"peak_mb": 1_200.0, "result_mb": 49.0, "seconds": {"work": 40.0}}
     second = {"files": 10_000, "new_each_round": 100, "first_pass": one, "rounds": [{}, {}]}
     memory = {"runs": {"10000": {"peak_mb": 1_300.0}}, "passes": {"10000": one}}
-    measured = {
+    found_of = {
         "fastai": {"pairs": [pair], "targets": [line]},
         "scale": {"second_run": second, "memory": memory, "targets": [line]},
     }
-    for name, found in measured.items():
-        (generate.RESULTS / f"{name}.json").write_text(json.dumps({**about, "measured": found}), encoding="utf-8")
-    page = generate.measured_page()
+    for name, found in found_of.items():
+        (measured.RESULTS / f"{name}.json").write_text(json.dumps({**about, "measured": found}), encoding="utf-8")
+    page = measured.measured_page()
     assert "| 0 | empty | 95.0 % | 90.0 % | 6.2 s | never | 121.0 s | never | 95 s |" in page
     assert "fastai, seed 0: 90.0 % at 90 s." in page
     assert "31 s went into preparing networks, 12 s into forward passes, and 55 s into training" in page
@@ -138,11 +128,11 @@ def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(genera
     assert page.count("| that it is fast | 2.00 | **no** |") == 2
 
 
-def test_check_names_the_stale_page_and_writes_nothing(generate, tmp_path, monkeypatch, capsys):
+def test_check_names_the_stale_page_and_writes_nothing(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "docs" / "reference"
     monkeypatch.setattr(generate, "REFERENCE", folder)
     monkeypatch.setattr(generate, "PAGES", {"one.md": lambda: "1\n", "two.md": lambda: "2\n"})
-    monkeypatch.setattr(generate, "FILLED", {"README.md": generate.readme_text})
+    monkeypatch.setattr(generate, "FILLED", {"README.md": measured.readme_text})
     folder.parent.mkdir()
     (tmp_path / "README.md").write_text("<!-- measured -->\nold\n<!-- /measured -->\n", encoding="utf-8")
     assert generate.main([]) == 0

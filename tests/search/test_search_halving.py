@@ -5,7 +5,8 @@ import math
 import pytest
 
 from headstart.search import halving
-from headstart.search.plan import Plan, Setting, Standing
+from headstart.search.plan import Plan
+from headstart.search.setting import Setting, Standing
 from headstart.source import SourceCard
 from headstart.strategy import Needs
 
@@ -69,7 +70,7 @@ class Trained:
 
 
 def plan(costs, monkeypatch, **changes):
-    monkeypatch.setattr("headstart.search.plan.parameters", lambda strategy: {"number": strategy.number})
+    monkeypatch.setattr("headstart.search.setting.parameters", lambda strategy: {"number": strategy.number})
     rows = [Setting(CARD, Trained("tuned", "transfer", cost, n, True), n) for n, cost in enumerate(costs)]
     rows += [Setting(CARD, Trained("plain", "baseline", 0.1, 0, False), 0)]
     sizes = {"examples": 400, "training": 400, "sealed": 50, "classes": 2, "label_curve": False}

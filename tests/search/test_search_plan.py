@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.search.plan import FREE, OVERHEAD, SEEDS, UNEVEN, Plan, Setting
+from headstart.search.plan import FREE, OVERHEAD, SEEDS, UNEVEN, Plan
 from headstart.search.seconds import FIRST, ONCE
+from headstart.search.setting import Setting
 from headstart.source import SourceCard
 from headstart.strategy import Needs
 from headstart.target.view import FOLDS

@@ -10,7 +10,7 @@ import pytest
 
 from headstart import files, machine
 from headstart.search import history
-from headstart.search.plan import Plan, Setting
+from headstart.search.plan import Plan
 from headstart.search.seconds import (
     EAGER,
     FIRST,
@@ -24,6 +24,7 @@ from headstart.search.seconds import (
     accuracy,
     within,
 )
+from headstart.search.setting import Setting
 from headstart.source import SourceCard
 from headstart.strategy import Needs
 from headstart.trial import CUT_SHORT, Result, Spec

@@ -29,9 +29,10 @@ from headstart.judge.evidence import Evidence
 from headstart.search.assemble import finalists
 from headstart.search.listener import Listener
 from headstart.search.options import Options
-from headstart.search.plan import OVERHEAD, Setting, settings
+from headstart.search.plan import OVERHEAD
 from headstart.search.precision import settled
 from headstart.search.run import Runner
+from headstart.search.setting import Setting, settings
 from headstart.source.saved import MODEL
 from headstart.strategy import Bench, Pinned
 from headstart.strategy.adapt.joint import Joint
@@ -195,6 +196,7 @@ class _Adapter(Runner):
     ) -> None:
         super().__init__(made.target, folder, options, listener)
         self.made, self.other = made, target
+        self.usual = usual(map(called, self.settings), RECORD.values())  # the way with the best record
 
     def adapt(self) -> Adapted:
         with self._opened() as meter:
@@ -283,7 +285,7 @@ class _Adapter(Runner):
         kept = max(RESERVE * (self.options.budget.seconds or 0.0), predicted)
         late = self._left() - 2 * predicted < kept
         # Without the way with the best record there would be nothing to ship; it takes a second or two.
-        needed = setting.side == "baseline" or called(setting) == usual(map(called, self.settings), RECORD.values())
+        needed = setting.side == "baseline" or called(setting) == self.usual
         for spec in (held, asked):
             if spec.key not in self.ledger.results and (needed or not late):
                 self._execute(spec, episode, predicted)

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from headstart.search.plan import Standing
+from headstart.search.setting import Standing
 
 SHARE = 0.25  # of the labels, on the rung
 DEAR = 10.0  # seconds of a trial on all labels from which the rung is worth its own

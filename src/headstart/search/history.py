@@ -18,8 +18,9 @@ from headstart import files, machine
 from headstart import source as sources
 from headstart.errors import HeadstartError
 from headstart.features import Body, HandcraftedBody, body_of, compiled
-from headstart.search.plan import Plan, Setting
+from headstart.search.plan import Plan
 from headstart.search.seconds import STATES, Known, accuracy
+from headstart.search.setting import Setting
 from headstart.store import Store
 from headstart.store.manage import SECONDS
 from headstart.strategy.adapt.classical import Classical

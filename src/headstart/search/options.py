@@ -9,8 +9,8 @@ from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.budget import Budget
 from headstart.errors import OptionError, Problem, RunError, SourceError, unknown
-from headstart.search.plan import Setting, settings
 from headstart.search.precision import AUTO, PRECISIONS
+from headstart.search.setting import Setting, settings
 from headstart.strategy import Adapt, Pinned
 
 SHOWN = 5  # names in a message

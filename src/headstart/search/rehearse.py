@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headstart.budget import format_seconds
+from headstart.search.begin import begin
 from headstart.search.ledger import Ledger
 from headstart.search.listener import Listener
 from headstart.search.options import Options
@@ -119,7 +120,7 @@ class _Rehearsing(Runner):
 
     def rehearse(self) -> Rehearsal:
         """From the first trial to the last."""
-        self._begin()
+        begin(self.ledger, self.target, self.options, self.settings, self.overlaps)
         episodes = self._limited()
         self._search(episodes)
         together = self._together(episodes)[0]

@@ -87,11 +87,8 @@ class Replayer(Runner):
                 self._execute(trial.spec(), by_name[trial.episode], None)
         self.partial = self.spec.ended.why if self.spec.ended.partial else ""
 
-    def _enough(self) -> str:
-        return self.spec.ended.enough
-
-    def _untried(self) -> list[dict[str, Any]]:
-        return self.spec.ended.untried
+    def _unspent(self) -> tuple[str, list[dict[str, Any]]]:
+        return self.spec.ended.enough, self.spec.ended.untried
 
 
 def apart(before: Evidence, after: Evidence) -> list[str]:

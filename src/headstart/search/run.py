@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from headstart import files, machine, profile
 from headstart import source as sources
 from headstart.budget import Budget, format_seconds
 from headstart.errors import HeadstartError, Problem, RunError
 from headstart.features.precision import F32, Precision
-from headstart.features.text import fit_words, longer, tokenizer_of
 from headstart.judge.evidence import Evidence, Side
 from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
 from headstart.search import history, seen
 from headstart.search import spec as specs
 from headstart.search.assemble import (
-    Finalist,
     Judged,
     assemble,
     finalists,
     judged,
-    most_common,
     probed,
     validation_score,
 )
+from headstart.search.begin import begin, rate
 from headstart.search.folder import EVIDENCE, prepared
-from headstart.search.ledger import FORMAT, Ledger
+from headstart.search.ledger import Ledger
 from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener
 from headstart.search.moved import moved
@@ -44,20 +37,15 @@ from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD, SEEDS, Plan
 from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
-from headstart.search.seconds import NOTHING, USUAL, USUAL_OF_TEXTS, Known
-from headstart.source.run import earlier
-from headstart.source.saved import MODEL
+from headstart.search.seconds import NOTHING, USUAL, Known
+from headstart.search.ship import ship
 from headstart.strategy import Bench
-from headstart.target.inputs import Inputs, TextInputs
+from headstart.target.inputs import Inputs
 from headstart.target.target import Episode, Target
 from headstart.target.view import FOLDS
-from headstart.trial import SAID, Result, Spec, encode, execute
+from headstart.trial import Result, Spec, encode, execute
 
-KEPT = ("zero_shot", *SAID)  # of what a strategy says of a model: it stays with it
-CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no engine is built anew
 SHOWN_RESAMPLES = 1_000  # for the line that says how a trial went; the evidence takes more
-CHARACTERS = 4.0  # in a token, about
-SAMPLED = 200  # texts whose lengths stand for those of all
 FEATURE_SHARE = 0.4  # of the budget, for the cheapest source's features of all examples
 
 
@@ -142,7 +130,9 @@ class Runner:
         try:
             with prepared(self.folder), machine.Meter() as meter:
                 self.ledger = Ledger(self.folder)
-                self._begin()
+                begin(self.ledger, self.target, self.options, self.settings, self.overlaps)
+                if self.ledger.results:
+                    self.listener.resumed(len(self.ledger.results))
                 ended = self.ledger.all("end")
                 self.before = ended[-1]["wall"] if ended else self.ledger.seconds()
                 yield meter
@@ -163,127 +153,17 @@ class Runner:
             verdict = judged(self.ledger)  # raises before anything is written if there is nothing to compare
             self._end(meter)
             evidence = assemble(self.ledger, verdict)
-            text = evidence.to_text()
-            files.write_text(self.folder / EVIDENCE, text)
+            files.write_text(self.folder / EVIDENCE, evidence.to_text())
         with profile.phase("save"):
-            self._ship(evidence, text, verdict)
+            ship(self.folder, self.target, evidence, verdict, self._shipped)
         return evidence, verdict
-
-    # -- the ledger's first lines -------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        """Write the `run` event, or check that the one in the ledger is of this target and these options."""
-        target, options = self.target, self.options
-        identity = {
-            "target": target.digest(),
-            "settings": hashlib.sha256("".join(s.key for s in self.settings).encode()).hexdigest(),
-            "budget": str(options.budget),
-            "seed": options.seed,
-            "precision": options.precision,
-            "shots": None if target.shots is None else [target.shots.labels, target.shots.asked],
-        }
-        known = self.ledger.first("run")
-        if known is None:
-            self.ledger.write(
-                "run",
-                format=FORMAT,
-                identity=identity,
-                target={
-                    "name": target.name,
-                    "modality": target.modality,
-                    "examples": target.n_examples,
-                    "classes": list(target.classes),
-                    "train": target.n_train,
-                    "test": target.n_test,
-                    "split": target.split,
-                },
-                metric=target.metric,
-                episodes=[
-                    {"name": e.name, "n_train": self._learned(e), "n_test": len(e.seal)} for e in target.episodes
-                ],
-                shots=None if target.shots is None else vars(target.shots),
-                hygiene=target.hygiene.to_json(),
-                warnings=[
-                    *(target.shots.said() if target.shots is not None else []),
-                    *([why] if (why := options.left_out()) else []),
-                    *options.unchanged(),
-                    *self.overlaps,
-                    *self._longer(),
-                ],
-                sources=list(dict.fromkeys(s.card.name for s in self.settings)),
-                budget=str(options.budget),
-                seed=options.seed,
-                device=options.device,
-                command=options.command,
-                versions=machine.versions(),
-                machine=machine.describe(),
-            )
-            if options.budget.seconds is not None:  # with trials counted, nothing may depend on it
-                first = target.episodes[0]
-                before = history.known(self.settings, first.view.examples.inputs, first.seal.inputs, options.device)
-                self.ledger.write("history", **before.to_json())
-            return
-        differing = [key for key, value in identity.items() if known["identity"].get(key) != value]
-        if differing or known.get("format") != FORMAT:
-            raise RunError(
-                Problem(
-                    f"{self.folder} holds another run: its {', '.join(differing) or 'format'} differs",
-                    "the same target and options, to resume it",
-                    "--out with another folder, or remove this one",
-                )
-            )
-        if self.ledger.results:
-            self.listener.resumed(len(self.ledger.results))
-
-    def _learned(self, episode: Episode) -> int:
-        """Labels an episode learns from, validation included; few-shot draws share theirs, so that it is not."""
-        return len(episode.view if self.target.shots is None else episode.view.training())
-
-    def _rate(self) -> float | None:
-        """Operations per second to count with before any were measured; None: the plan's own.
-
-        Cards give those for a text of a usual length, and this target's may be longer. The dense layers of encoders run
-        twice as fast as the depthwise ones that the plan counts with.
-        """
-        inputs = self.target.everything.examples.inputs
-        if not isinstance(inputs, TextInputs):
-            return None
-        sample = np.random.default_rng(0).permutation(len(inputs))[:SAMPLED].tolist()
-        tokens = sum(len(inputs.text(i)) for i in sample) / max(1, len(sample)) / CHARACTERS
-        return USUAL_OF_TEXTS * machine.cores() * sources.Tokens.TYPICAL / max(8.0, tokens)
-
-    def _longer(self) -> list[str]:
-        """Which sources read texts of this target in parts, or not to their end, in words."""
-        said: list[str] = []
-        cards = {s.card.name: s.card for s in self.settings if _reads_texts(s.card)}
-        if self.target.modality != "text":
-            return said
-        parts = [self.target.everything.examples.inputs]
-        if self.target.split != "cross-fit":
-            parts += [episode.seal.inputs for episode in self.target.episodes]
-        for card in cards.values():
-            how = card.preprocessing
-            assert isinstance(how, sources.Tokens)
-            source = sources.find(card.name)
-            # A vocabulary that is not there yet: words are counted as such.
-            document = fit_words((), how.vocabulary) if how.vocabulary else tokenizer_of(source)
-            count = sum(longer(card, document, part) for part in parts)
-            if count:
-                are = "1 text is" if count == 1 else f"{count:,} texts are"
-                end = (
-                    "read in windows, whose vectors are averaged, weighted by their tokens"
-                    if how.windows
-                    else "read only so far"
-                )
-                said.append(f"{are} longer than the {how.length:,} tokens that {card.short} reads at once: {end}.")
-        return said
 
     def _limited(self) -> list[Episode]:
         """The episodes, cut down to what the budget can compute features for."""
         seconds, event = self.options.budget.seconds, self.ledger.first("limit")
         if event is None and seconds is not None:
             cheapest = min(s.card.flops for s in self.settings if s.side == "transfer")
-            able = int(FEATURE_SHARE * seconds * (self._rate() or USUAL * machine.cores()) / cheapest)
+            able = int(FEATURE_SHARE * seconds * (rate(self.target) or USUAL * machine.cores()) / cheapest)
             event = limit(self.target, able, str(self.options.budget))
             if event is not None:
                 self.ledger.write("limit", **event)
@@ -319,7 +199,7 @@ class Runner:
             seeds=seeds,
             folds=folds,
             label_curve=alone,
-            rate=self._rate(),
+            rate=rate(self.target),
             known=self._known(),
             others=[r for r in self.ledger.results.values() if r.spec.episode not in {e.name for e in together}],
             rehearsed=rehearsed,
@@ -458,55 +338,28 @@ class Runner:
                 if (episode.name, name) not in opened:
                     episode.seal.open(name, _recorder(self.ledger, episode.name))
 
-    def _enough(self) -> str:
-        """Why the search ended before the budget; "" where it did not, and where every fold of a test has its own."""
-        if self.target.split == "cross-fit" or self.partial:
-            return ""
+    def _unspent(self) -> tuple[str, list[dict[str, Any]]]:
+        """Why the search ended before the budget ("" where it did not), and the routes that were not tried, and why."""
+        if self.target.split == "cross-fit":
+            return "", self._nameless()  # every fold of the test has a search of its own
         together = self._together(self.target.episodes)[0]
-        return self._plan(together).ended(*self._results(together))
-
-    def _untried(self) -> list[dict[str, Any]]:
-        """The routes that were not tried, and why."""
-        untried: list[dict[str, Any]] = []
-        if self.target.split != "cross-fit":
-            together = self._together(self.target.episodes)[0]
-            left, enough = self._left(), self._enough()
-            for setting, predicted in self._plan(together).untried(*self._results(together)):
-                reason = f"predicted to take {format_seconds(predicted)} a trial"
-                if self.partial:
-                    reason = "the run was interrupted before it"
-                elif enough:
-                    reason = enough
-                elif self.options.budget.trials is not None:
-                    reason = f"the {self.options.budget.trials} trials were spent on others"
-                elif predicted > left:
-                    reason += "; the budget had no room for it beside the final trials"
-                untried.append(
-                    {
-                        "source": setting.card.name,
-                        "strategy": setting.strategy.name,
-                        "side": setting.side,
-                        "note": reason,
-                    }
-                )
-        return untried + self._nameless()
-
-    def _end(self, meter: machine.Meter) -> None:
-        untried, enough = self._untried(), self._enough()
-        if self._ended():
-            return  # resumed after it had ended: nothing was done, so nothing is added
-        spent = meter.spent()
-        before = self.ledger.all("end")
-        self.ledger.write(
-            "end",
-            wall=self.before + time.monotonic() - self.options.budget.started,
-            cpu=time.process_time() - self.cpu + (before[-1]["cpu"] if before else 0.0),
-            memory_mb=max(spent.memory_mb, *(r.memory_mb for r in self.ledger.results.values())),
-            partial=bool(self.partial),
-            why=self.partial,
-            enough=enough,
-            untried=untried,
-        )
+        plan, (results, scores) = self._plan(together), self._results(together)
+        enough = "" if self.partial else plan.ended(results, scores)
+        untried, left = [], self._left()
+        for setting, predicted in plan.untried(results, scores):
+            reason = f"predicted to take {format_seconds(predicted)} a trial"
+            if self.partial:
+                reason = "the run was interrupted before it"
+            elif enough:
+                reason = enough
+            elif self.options.budget.trials is not None:
+                reason = f"the {self.options.budget.trials} trials were spent on others"
+            elif predicted > left:
+                reason += "; the budget had no room for it beside the final trials"
+            untried.append(
+                {"source": setting.card.name, "strategy": setting.strategy.name, "side": setting.side, "note": reason}
+            )
+        return enough, untried + self._nameless()
 
     def _nameless(self) -> list[dict[str, Any]]:
         """The routes that go by the names of classes, where those say nothing."""
@@ -522,48 +375,27 @@ class Runner:
             if card.modality == self.target.modality and not kind.needs.lacking(card)
         ]
 
+    def _end(self, meter: machine.Meter) -> None:
+        if self._ended():
+            return  # resumed after it had ended: nothing was done, so nothing is added
+        enough, untried = self._unspent()
+        spent = meter.spent()
+        before = self.ledger.all("end")
+        self.ledger.write(
+            "end",
+            wall=self.before + time.monotonic() - self.options.budget.started,
+            cpu=time.process_time() - self.cpu + (before[-1]["cpu"] if before else 0.0),
+            memory_mb=max(spent.memory_mb, *(r.memory_mb for r in self.ledger.results.values())),
+            partial=bool(self.partial),
+            why=self.partial,
+            enough=enough,
+            untried=untried,
+        )
+
     # -- the model ----------------------------------------------------------------------------------------------
 
-    def _ship(self, evidence: Evidence, text: str, verdict: Judged) -> None:
-        """Save the shipped finalist as `model/`, calibrated, with where it comes from."""
-        chosen: list[Finalist] = [pair[evidence.shipped] for pair, _ in verdict.episodes]
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        model = self.folder / MODEL
-        if _shipped_digest(model) == digest:
-            return
-        spec = most_common(f.finals[0] for f in chosen).spec
-        predictor = self._shipped(spec, evidence.shipped)
-        same = [f for f in chosen if f.finals[0].spec.setting == spec.setting]
-        pooled = Finalist(evidence.shipped, [r for f in same for r in f.search], same[0].finals)
-        source = sources.find(spec.source)
-        card = source.card
-        predictor.temperature = pooled.temperature()
-        predictor.provenance = {
-            **{key: value for key, value in predictor.provenance.items() if key in KEPT},
-            "target": evidence.target.model_dump(mode="json"),
-            "side": evidence.shipped,
-            "source": spec.source,
-            "revision": source.revision(),
-            "licence": card.licence,
-            "pretraining": card.pretraining,
-            "strategy": spec.strategy,
-            "parameters": spec.parameters,
-            "seed": spec.seed,
-            "verdict": evidence.verdict,
-            "metric": evidence.metric,
-            "score": getattr(evidence, evidence.shipped).score,
-            **({"shots": evidence.shots.labels, "draw": evidence.shots.shipped_draw} if evidence.shots else {}),
-            **({"target_labels": evidence.adaptation.used} if evidence.adaptation else {}),
-            "evidence_sha256": digest,
-            **({"earlier": [run.provenance for run in runs]} if (runs := earlier(source)) else {}),
-        }
-        seen.remember(self.folder, self.target, spec.source)
-        inputs = self.target.everything.examples.inputs
-        predictor.save(model, check=inputs.take(list(range(min(CHECKED, len(inputs))))))
-        shutil.rmtree(self.folder / "finalists", ignore_errors=True)
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
-
     def _shipped(self, spec: Spec, side: Side) -> Predictor:
+        """The finalist's model: kept since it was trained, or trained now."""
         from headstart.predictor import load
 
         draws = self.target.shots is not None
@@ -586,11 +418,6 @@ class Runner:
             raise HeadstartError(f"the {side} route could not be trained for shipping: {outcome.result.error}")
         self.listener.ended(outcome.result, None, self._left())
         return outcome.predictor
-
-
-def _reads_texts(card: sources.SourceCard) -> bool:
-    """Whether it has a tokenizer; several sources as one have theirs."""
-    return isinstance(card.preprocessing, sources.Tokens) and not card.parts
 
 
 def _told(result: Result, bench: Bench) -> None:
@@ -616,11 +443,3 @@ def _recorder(ledger: Ledger, episode: str) -> Callable[[str, Any], None]:
         ledger.write("opened", episode=episode, finalist=finalist, labels=encode(labels))
 
     return record
-
-
-def _shipped_digest(model: Path) -> str:
-    try:
-        document = json.loads((model / "predictor.json").read_text(encoding="utf-8"))
-        return str(document["provenance"]["evidence_sha256"])
-    except (OSError, ValueError, KeyError):
-        return ""

@@ -16,13 +16,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median, median_low
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headstart import machine
+from headstart.search.setting import Setting
 from headstart.trial import CUT_SHORT, Result
-
-if TYPE_CHECKING:
-    from headstart.search.plan import Setting
 
 USUAL = 4e10  # operations per second and core, before anything was measured
 USUAL_OF_TEXTS = 8e10  # the dense layers of encoders run twice as fast as depthwise ones

@@ -118,6 +118,11 @@ class Bench:
     tally: Tally = field(default_factory=Tally)
     precision: Precision = F32
 
+    @property
+    def trains_in(self) -> str:
+        """The precision that networks are trained in: on a GPU bf16, by autocast."""
+        return "bf16" if self.device.startswith("cuda") else "fp32"
+
     def body(self, source: Source, outputs: tuple[str, ...] = (POOLED,)) -> NetworkBody:
         """The body of a source as it is, on this device and in this precision."""
         return body_of(source, self.device, outputs, self.precision)

@@ -434,7 +434,7 @@ def _learn(
     if start:
         put(probed(lesson.source, lesson.examples, lesson.classes, bench), module.head)
     recipe.objective.extend(module, lesson.source, bench)
-    plan = replace(recipe.plan, precision="bf16") if bench.device.startswith("cuda") else recipe.plan
+    plan = replace(recipe.plan, precision=bench.trains_in)
     before = {name: value.detach().clone() for name, value in module.state_dict().items()} if recipe.between else {}
     batches, stopping = lesson.batches, lesson.stopping
     evaluate = None if stopping is None else _mean_loss(module, stopping)

@@ -180,7 +180,7 @@ class SourceFree(ABC):
             self.relabel(module, batches)
             yield from batches.training(draw)
 
-        plan = Plan(self.epochs, self.rate, precision="bf16" if bench.device.startswith("cuda") else "fp32", seed=seed)
+        plan = Plan(self.epochs, self.rate, precision=bench.trains_in, seed=seed)
         saying = bench.saying(f"{self.name} {source.card.short}")
         how: dict[str, Any] = {"budget": budget, "checkpoint": bench.checkpoint, "progress": saying}
         history = train(module, task, epoch, batches.steps(), plan, trainable, **how)

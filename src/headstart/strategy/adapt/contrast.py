@@ -94,13 +94,12 @@ class Contrast:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             trunk: Any = source.module(seed)
-        precision = "bf16" if bench.device.startswith("cuda") else "fp32"
         history = train(
             Embedder(trunk).to(bench.device),
             Pairs(None if classes == 2 else TEMPERATURE),
             lambda number: batches.balanced(steps, number),
             steps,
-            Plan(1, self.rate, decay=0.01, warmup=0.0, precision=precision, seed=seed),
+            Plan(1, self.rate, decay=0.01, warmup=0.0, precision=bench.trains_in, seed=seed),
             trainable,
             budget=budget,
             checkpoint=None,  # in seconds it is all done again
