@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from headstart.predictor import LinearHead
 from headstart.strategy import ADAPTATIONS
-from headstart.strategy.shallow import Domains, OnFeatures, classifier, on_raw
+from headstart.strategy.adapt import tri_train
+from headstart.strategy.shallow import Design, Domains, OnFeatures, Shallow, Sides, classifier, on_raw, quick, weighted
 
 pytestmark = pytest.mark.fast
 
@@ -52,12 +54,65 @@ def test_few_target_labels_mend_what_labels_that_mean_something_else_broke(kind)
     assert (found.left_out.argmax(axis=1) == yt[:24]).mean() > 0.6
 
 
-@pytest.mark.parametrize("name", ["coral", "subspace", "tca", "transport", "self-train", "propagate"])
+@pytest.mark.parametrize("name", ["coral", "subspace", "tca", "transport", "self-train", "tri-train", "propagate"])
 def test_an_affine_shift_is_undone(name: str) -> None:
     (Xs, ys), (Xt, yt) = domain(150, 2), domain(150, 3)
     Xt = 0.5 * Xt + np.array([4, -3, 2, 0, 0, 0], np.float32)
     assert accuracy(ADAPTATIONS["source-only"], Xs, ys, Xt, yt) < 0.75
     assert accuracy(ADAPTATIONS[name], Xs, ys, Xt, yt) > 0.88
+
+
+def test_teachers_of_tri_training_overrule_the_one_that_errs(monkeypatch) -> None:
+    """Two of three are right of every target example; what they say together is learned, beside the source."""
+    (Xs, ys), (Xt, yt) = domain(90, 11), domain(300, 12)
+    Xt = Xt[:, ::-1].copy()  # so that the source's classifier knows nothing of the target
+    truth = classifier(Xt, yt, 3)
+
+    class Says(Shallow):
+        name = "says"
+
+        def __init__(self, head: LinearHead) -> None:
+            self.says = head
+
+        def sides(self, Xs, ys, Xt, classes, seed) -> Sides:
+            return Sides(self.says, self.says)
+
+    wrong = LinearHead(np.roll(truth.weight, 1, axis=0), np.roll(truth.bias, 1))
+    monkeypatch.setattr(tri_train, "TEACHERS", (Says(truth), Says(wrong), Says(truth)))
+    assert accuracy(ADAPTATIONS["source-only"], Xs, ys, Xt, yt) < 0.6
+    assert accuracy(ADAPTATIONS["tri-train"], Xs, ys, Xt, yt) > 0.85
+    monkeypatch.setattr(tri_train, "TEACHERS", (Says(wrong), Says(wrong), Says(truth)))
+    assert accuracy(ADAPTATIONS["tri-train"], Xs, ys, Xt, yt) < 0.4
+
+
+@pytest.mark.parametrize("n", [20, 60], ids=["more features", "more examples"])
+def test_ridge_with_weights_is_that_of_repeated_examples_and_its_left_out_scores_those_of_fits_without(n: int) -> None:
+    rng = np.random.default_rng(9)
+    Z, Y, counts = rng.normal(size=(n, 30)), np.clip(rng.normal(size=(n, 2)), -1, 1), rng.integers(1, 4, n)
+    weights = counts.astype(np.float64)
+    found = weighted(Z, Y, weights)
+    # Normal equations with an offset, at the penalty that was chosen: every penalty's solution is tried.
+    normal = weights / weights.mean()
+
+    def solved(penalty: float, w: np.ndarray) -> np.ndarray:
+        mean, offset = (w @ Z) / w.sum(), (w @ Y) / w.sum()
+        A = (w[:, None] * (Z - mean)).T @ (Z - mean) + penalty * np.eye(30)
+        return np.linalg.solve(A, (w[:, None] * (Z - mean)).T @ (Y - offset)).T
+
+    fits = {penalty: solved(penalty, normal) for penalty in np.logspace(-2, 6, 25)}
+    penalty = min(fits, key=lambda p: np.abs(fits[p] - found.weight).max())
+    assert found.weight == pytest.approx(fits[penalty], abs=1e-8)
+    weight, bias = quick(Z, Y, weights, penalty)
+    assert weight == pytest.approx(found.weight, abs=1e-8)
+    assert bias == pytest.approx(found.bias, abs=1e-8)
+    again = Design(Z).fit(Y)
+    assert again.weight == pytest.approx(weighted(Z, Y, np.ones(n)).weight, abs=1e-12)
+    # What the first example would score, had it no weight.
+    without = normal.copy()
+    without[0] = 0.0
+    mean, offset = (without @ Z) / without.sum(), (without @ Y) / without.sum()
+    left = (Z[0] - mean) @ solved(penalty, without).T + offset
+    assert found.left_out[0] == pytest.approx(left, abs=1e-6)
 
 
 def test_label_shift_is_corrected() -> None:

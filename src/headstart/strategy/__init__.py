@@ -36,6 +36,7 @@ from headstart.strategy.adapt.target_only import TargetOnly
 from headstart.strategy.adapt.tca import Tca
 from headstart.strategy.adapt.tent import Tent
 from headstart.strategy.adapt.transport import Transport
+from headstart.strategy.adapt.tri_train import TriTrain
 from headstart.strategy.adapt.weigh import Weigh
 from headstart.strategy.adapt.zero_shot import ZeroShot
 from headstart.strategy.contract import Adapt, Bench, Needs, Side, parameters
@@ -85,6 +86,7 @@ ADAPTATIONS: dict[str, type[Any]] = {
         Reweight,
         LabelShift,
         SelfTrain,
+        TriTrain,
         Propagate,
         AdaBN,
         Dann,

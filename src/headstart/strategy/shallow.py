@@ -285,39 +285,112 @@ class Weighted:
         return LinearHead((scale * self.weight).astype(np.float32), (scale * self.bias).astype(np.float32))
 
 
-def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats) -> Weighted:
-    """Ridge regression of soft targets with weights, its penalty by weighted leave-one-out.
+class Design:
+    """Examples with weights, decomposed once, so that ridge regression to any targets is a few products.
 
-    A penalty that suits the source as it is may be far too large for the part of it that is like the target.
+    Args:
+        Z: (N, D), about standardised.
+        weights: (N,), not negative; None: all the same.
+    """
+
+    def __init__(self, Z: NDArray[np.floating], weights: Floats | None = None) -> None:
+        self.Z = np.asarray(Z, dtype=np.float64)
+        weights = np.ones(len(Z)) if weights is None else weights / weights.mean()
+        self.share = weights / weights.sum()
+        self.mean, self.root = self.share @ self.Z, np.sqrt(weights)[:, None]
+        R = self.root * (self.Z - self.mean)
+        short = len(Z) <= R.shape[1]
+        values, V = np.linalg.eigh(R @ R.T if short else R.T @ R)
+        self.values = np.maximum(values, 1e-12)
+        self.basis = V if short else (R @ V) / np.sqrt(self.values)
+        self.onto = R.T @ V / np.sqrt(self.values) if short else V
+        # Of each example on its own prediction, by penalty: (P, N).
+        self.shrinks = self.values / (self.values + PENALTIES[:, None])
+        self.leverages = self.shrinks @ (self.basis**2).T + self.share
+
+    def fit(self, Y: Floats) -> Weighted:
+        """Ridge regression, its penalty by weighted leave-one-out.
+
+        A penalty that suits the source as it is may be far too large for the part of it that is like the target.
+
+        Args:
+            Y: (N, C) between -1 and 1.
+        """
+        offset = self.share @ Y
+        T = self.root * (Y - offset)
+        along = self.basis.T @ T
+        best, found = np.inf, (self.values, T)
+        for shrink, leverage in zip(self.shrinks, self.leverages, strict=True):
+            residual = (T - self.basis @ (shrink[:, None] * along)) / np.maximum(1 - leverage, 1e-6)[:, None]
+            if (error := float((residual**2).sum())) < best:
+                best, found = error, (shrink, residual)
+        shrink, residual = found
+        coefficients = self.onto @ ((shrink / np.sqrt(self.values))[:, None] * along)
+        # An example without weight is left out already.
+        unweighted = (self.Z - self.mean) @ coefficients + offset
+        left_out = np.where(self.root > 1e-6, Y - residual / np.maximum(self.root, 1e-6), unweighted)
+        return Weighted(coefficients.T, offset - self.mean @ coefficients, left_out)
+
+
+def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats) -> Weighted:
+    """Ridge regression of soft targets with weights; see :class:`Design`."""
+    return Design(Z, weights).fit(Y)
+
+
+def quick(Z: Floats, Y: Floats, weights: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """The weights (C, D) and offsets (C,) of a ridge regression whose penalty is known; a tenth of :class:`Design`.
 
     Args:
         Z: (N, D), about standardised.
         Y: (N, C) between -1 and 1.
         weights: (N,), not negative.
+        penalty: lambda.
     """
-    Z = np.asarray(Z, dtype=np.float64)
+    from scipy.linalg import cho_factor, cho_solve
+
     weights = weights / weights.mean()
     share = weights / weights.sum()
-    mean, offset = share @ Z, share @ Y
-    root = np.sqrt(weights)[:, None]
+    mean, offset, root = share @ Z, share @ Y, np.sqrt(weights)[:, None]
     R, T = root * (Z - mean), root * (Y - offset)
-    short = len(Z) <= Z.shape[1]
-    values, V = np.linalg.eigh(R @ R.T if short else R.T @ R)
-    values = np.maximum(values, 1e-12)
-    basis = V if short else (R @ V) / np.sqrt(values)
-    along = basis.T @ T
-    best, found = np.inf, (values, T)
-    for penalty in PENALTIES:
-        shrink = values / (values + penalty)
-        residual = (T - basis @ (shrink[:, None] * along)) / np.maximum(1 - (basis**2) @ shrink - share, 1e-6)[:, None]
-        if (error := float((residual**2).sum())) < best:
-            best, found = error, (shrink, residual)
-    shrink, residual = found
-    onto = R.T @ V / np.sqrt(values) if short else V
-    coefficients = onto @ ((shrink / np.sqrt(values))[:, None] * along)
-    # An example without weight is left out already.
-    left_out = np.where(root > 1e-6, Y - residual / np.maximum(root, 1e-6), (Z - mean) @ coefficients + offset)
-    return Weighted(coefficients.T, offset - mean @ coefficients, left_out)
+    short = len(R) <= R.shape[1]
+    gram = R @ R.T if short else R.T @ R
+    gram[np.diag_indices(len(gram))] += penalty
+    solved = cho_solve(cho_factor(gram, overwrite_a=True, check_finite=False), T if short else R.T @ T)
+    weight = (R.T @ solved if short else solved).T
+    return weight, offset - weight @ mean
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Source examples, and examples of the target with labels that were guessed.
+
+    Args:
+        Z: (N, D), each domain standardised by its own moments.
+        y: (N,) labels, given or guessed.
+        weights: (N,).
+    """
+
+    Z: Floats
+    y: Labels
+    weights: Floats
+
+    def head(self, classes: int) -> LinearHead:
+        """Ridge on all of them."""
+        return weighted(self.Z, one_hot(self.y, classes), self.weights).as_logits(self.y)
+
+
+def both(pair: Standardised, ys: Labels, chosen: Labels, guessed: Labels, target_weight: float = 1.0) -> Taught:
+    """The source, and those target examples whose labels were guessed.
+
+    Args:
+        pair: the domains.
+        ys: (N,) labels of the source.
+        chosen: (m,) rows of the target.
+        guessed: (m,) their labels.
+        target_weight: what one of them counts against a source example.
+    """
+    weights = np.concatenate([np.ones(len(ys)), np.full(len(chosen), target_weight)])
+    return Taught(np.concatenate([pair.S, pair.T[chosen]]), np.concatenate([ys, guessed]), weights)
 
 
 def one_hot(y: Labels, classes: int) -> Floats:

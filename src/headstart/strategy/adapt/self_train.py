@@ -16,9 +16,10 @@ from headstart.strategy.shallow import (
     Labels,
     Shallow,
     Sides,
+    both,
     each_standardised,
     one_hot,
-    weighted,
+    quick,
 )
 
 
@@ -57,19 +58,17 @@ class SelfTrain(Shallow):
         S, T = pair.S, pair.T
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         calibrated = calibrate(reference.left_out, ys)
-        says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
-        Y = one_hot(ys, classes)
+        weight, bias = reference.head.weight.astype(np.float64), reference.head.bias.astype(np.float64)
+        taught = None
         for step in range(1, self.rounds + 1):
-            probabilities = calibrated(says)
+            probabilities = calibrated(T @ weight.T + bias)
             chosen = _surest(probabilities, step / self.rounds, self.sure)
             if not len(chosen):
                 break
-            guessed = probabilities[chosen].argmax(axis=1)
-            weights = np.concatenate([np.ones(len(S)), np.full(len(chosen), self.target_weight)])
-            targets = np.concatenate([Y, one_hot(guessed, classes)])
-            found = weighted(np.concatenate([S, T[chosen]]), targets, weights)
-            says, head = found.scores(T), found.as_logits(np.concatenate([ys, guessed]))
-        return pair.sides(head)
+            taught = both(pair, ys, chosen, probabilities[chosen].argmax(axis=1), self.target_weight)
+            if step < self.rounds:
+                weight, bias = quick(taught.Z, one_hot(taught.y, classes), taught.weights, reference.penalty)
+        return pair.sides(reference.as_logits(ys) if taught is None else taught.head(classes))
 
 
 def _surest(probabilities: np.ndarray, share: float, sure: float) -> np.ndarray:

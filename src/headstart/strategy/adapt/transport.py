@@ -14,6 +14,7 @@ from headstart.source.card import SourceCard
 from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
 from headstart.strategy.shallow import (
+    Design,
     Features,
     Labels,
     Shallow,
@@ -21,7 +22,6 @@ from headstart.strategy.shallow import (
     classifier,
     each_standardised,
     one_hot,
-    weighted,
 )
 
 
@@ -65,10 +65,10 @@ class Transport(Shallow):
         reference = linear.ridge(S.astype(np.float32), ys, classes)
         Y = one_hot(ys, classes)
         says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
-        start = np.zeros(len(T))
+        start, design = np.zeros(len(T)), Design(T)
         for _ in range(self.rounds):
             coupling = sinkhorn(cost + squared_distances(Y, np.clip(says, -1, 1)) / 4, self.epsilon, start=start)
             targets = (coupling.T @ Y) * len(T)
-            found = weighted(T, targets, np.ones(len(T)))
+            found = design.fit(targets)
             says, head = found.scores(T), found.as_logits(targets.argmax(axis=1))
         return head
