@@ -23,7 +23,7 @@ from headstart import strategy
 from headstart.budget import Budget
 from headstart.judge.intervals import mean_score
 from headstart.search import Ledger, Options
-from headstart.search.assemble import validation_score
+from headstart.search.finalist import validation_score
 from headstart.search.plan import SIDES
 from headstart.strategy import Bench
 from headstart.target import Target, load_target

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.common import DATA, headstart, target
 from headstart import strategy
 from headstart.search import Ledger
-from headstart.search.assemble import validation_score
+from headstart.search.finalist import validation_score
 from headstart.trial import Result
 
 LIST = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,9 +18,10 @@ from headstart.features.body import Progress
 from headstart.judge.evidence import Evidence
 from headstart.predictor import Predictor
 from headstart.predictor import load as load_predictor
-from headstart.predictor.calibration import apply_temperature
-from headstart.report import Showcase, Shown, Telling, beginning, thumbnail, write, write_adaptation
-from headstart.report.telling import suspects, telling_words
+from headstart.report import write, write_adaptation
+from headstart.report.examples import NAME as SHOWCASE
+from headstart.report.examples import kept as kept_showcase
+from headstart.report.examples import showcase
 from headstart.search import Ledger, Listener, Options, assemble
 from headstart.search import Run as SearchRun
 from headstart.search import moved as within
@@ -32,6 +32,7 @@ from headstart.search import suggest as suggesting
 from headstart.search.adapt import Adapted, AdaptOptions
 from headstart.search.adapt import adapt as run_adaptation
 from headstart.search.folder import EVIDENCE, refuse_foreign
+from headstart.search.options import SHOWN as NAMED
 from headstart.search.rehearse import Rehearsal, rehearse
 from headstart.search.replay import replay as run_replay
 from headstart.search.spec import read as read_spec
@@ -47,13 +48,9 @@ from headstart.target.adaptation import parse_few
 from headstart.target.describe import describe as describe_classes
 from headstart.target.describe import read_descriptions
 from headstart.target.domain import Domain, load_domain
-from headstart.target.embedded import OPENMOJI_ATTRIBUTION
-from headstart.target.inputs import Inputs, TextInputs, as_inputs, joined, pictures_in
+from headstart.target.inputs import as_inputs, joined
 from headstart.target.shots import check as check_shots
 from headstart.target.view import Examples, TrainView
-
-SHOWN = 12  # examples in each half of the showcase
-_SHOWCASE = "showcase.json"
 
 
 class Run:
@@ -109,7 +106,7 @@ class Run:
         if not (self.folder / EVIDENCE).is_file() or (self.folder / EVIDENCE).read_text(encoding="utf-8") != text:
             files.write_text(self.folder / EVIDENCE, text)
         self.__dict__.pop("evidence", None)
-        return write(evidence, self.folder, _kept_showcase(self.folder))
+        return write(evidence, self.folder, kept_showcase(self.folder))
 
 
 def fit(
@@ -215,9 +212,9 @@ def replay(
 def _reported(finished: SearchRun) -> Run:
     """A finished run with its report."""
     with profile.phase("report"):
-        showcase = _showcase(finished)
-        files.write_json(finished.folder / _SHOWCASE, showcase.to_json())
-        write(finished.evidence, finished.folder, showcase)
+        shown = showcase(finished)
+        files.write_json(finished.folder / SHOWCASE, shown.to_json())
+        write(finished.evidence, finished.folder, shown)
     return Run(finished.folder)
 
 
@@ -514,7 +511,7 @@ def zero_shot(
     if wordless := view.wordless():
         raise OptionError(
             Problem(
-                f"classes without a name in words: {', '.join(wordless[:SHOWN])}",
+                f"classes without a name in words: {', '.join(wordless[:NAMED])}",
                 next="give a mapping from each class to a sentence that describes it",
             )
         )
@@ -570,80 +567,3 @@ def _check_device(device: str) -> None:
     able = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not able.get(kind, False):
         raise OptionError(Problem(f"device {device!r} is not available on this machine", "cpu", "leave --device out"))
-
-
-def _showcase(run: SearchRun) -> Showcase:
-    """Examples that most seeds of one finalist got right and most of the other got wrong, and labels in doubt."""
-    classes = run.evidence.target.classes
-    by_name = {episode.name: episode for episode in run.episodes}
-    parts: dict[str, list[tuple[float, Shown]]] = {"fixed": [], "broke": [], "doubted": []}
-    examples: dict[int, tuple[float, str]] = {}  # class -> the text the shipped model is surest of
-    seen: set[str] = set()
-
-    def show(part: str, inputs: Inputs, i: int, truth: int, transfer: Any, baseline: int) -> None:
-        if (name := inputs.name(i)) in seen:
-            return
-        seen.add(name)
-        sure = float(transfer.max())
-        words: dict[str, Any] = {
-            "name": name,
-            "truth": classes[truth],
-            "transfer": classes[int(transfer.argmax())],
-            "baseline": classes[baseline],
-            "transfer_probability": sure,
-        }
-        looks: dict[str, Any]
-        if isinstance(inputs, TextInputs):
-            looks = {"text": beginning(inputs.text(i))}
-        else:
-            looks = {"thumbnail": thumbnail(pictures_in(inputs).image(i))}
-        parts[part].append((sure, Shown(**words, **looks)))
-
-    for (pair, truth), judged in zip(run.judged.episodes, run.judged.rounds, strict=True):
-        episode = by_name[pair["transfer"].finals[0].spec.episode]
-        inputs = episode.seal.inputs
-        transfer, baseline = judged.transfer.mean(axis=0), judged.baseline.mean(axis=0)
-        right = {side: p.argmax(axis=1) == truth for side, p in (("t", transfer), ("b", baseline))}
-        for rows, part in ((right["t"] & ~right["b"], "fixed"), (~right["t"] & right["b"], "broke")):
-            # The clearest first: sure where transfer is right, sure where it is wrong.
-            for i in np.flatnonzero(rows)[np.argsort(-transfer[rows].max(axis=1), kind="stable")][:SHOWN].tolist():
-                show(part, inputs, i, truth[i], transfer[i], int(baseline[i].argmax()))
-        if isinstance(inputs, TextInputs):
-            shipped = transfer if run.evidence.shipped == "transfer" else baseline
-            for i in np.flatnonzero(shipped.argmax(axis=1) == truth).tolist():
-                if shipped[i].max() > examples.get(int(truth[i]), (0.0, ""))[0]:
-                    examples[int(truth[i])] = (float(shipped[i].max()), beginning(inputs.text(i)))
-        # Every example is held out once by the search trials of a finalist that were run on all folds.
-        for result in pair["transfer"].search:
-            if result.log_probabilities is None or result.labels is None:
-                continue
-            # Few-shot draws choose together: their trials are of any of them.
-            known = by_name[result.spec.episode].view.examples
-            _, held = by_name[result.spec.episode].view.fold_index(result.spec.seed)
-            scaled = apply_temperature(np.exp(result.log_probabilities), pair["transfer"].temperature())
-            for i in suspects(scaled, result.labels, SHOWN):
-                at = int(held[i])
-                show("doubted", known.inputs, at, int(result.labels[i]), scaled[i], int(result.labels[i]))
-    credit = OPENMOJI_ATTRIBUTION if run.evidence.target.name == "pictograms" else ""
-    best = {part: [shown for _, shown in sorted(rows, key=lambda row: -row[0])[:SHOWN]] for part, rows in parts.items()}
-    return Showcase(**best, telling=_telling(run, examples), credit=credit)
-
-
-def _telling(run: SearchRun, examples: dict[int, tuple[float, str]]) -> list[Telling]:
-    """What tells the classes apart: words of the first episode's training texts, and the surest test texts."""
-    view = run.episodes[0].view.training()
-    if not isinstance(view.examples.inputs, TextInputs):
-        return []
-    inputs = view.examples.inputs
-    texts = [inputs.text(i) for i in range(len(inputs))]
-    words = telling_words(texts, view.examples.labels, len(view.classes))
-    return [
-        Telling(name, tuple(words[code]), examples.get(code, (0.0, ""))[1]) for code, name in enumerate(view.classes)
-    ]
-
-
-def _kept_showcase(folder: Path) -> Showcase | None:
-    try:
-        return Showcase.from_json(json.loads((folder / _SHOWCASE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -10,7 +10,8 @@ import pytest
 from headstart import files
 from headstart.errors import RunError
 from headstart.search import Ledger
-from headstart.search.assemble import _leaderboard, stunted
+from headstart.search.assemble import stunted
+from headstart.search.leaderboard import leaderboard
 from headstart.trial import CUT_SHORT, Result, Spec
 
 pytestmark = pytest.mark.fast
@@ -120,7 +121,7 @@ def test_a_finalist_s_row_is_about_the_setting_that_was_judged(tmp_path):
     for penalty, phase in ((1.0, "search"), (2.0, "search"), (2.0, "final")):
         spec = Spec("whole", phase, "bundled:efficientnet_lite0", "probe", {"C": penalty}, 0)
         ledger.add(Result(spec, "transfer", "ok", log_probabilities, y if phase == "search" else None, wall=1.0))
-    (row,) = _leaderboard(ledger, "accuracy", [])
+    (row,) = leaderboard(ledger, "accuracy", [])
     assert row.parameters == {"C": 2.0}
     assert row.trials == 2
 

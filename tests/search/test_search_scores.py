@@ -8,7 +8,7 @@ import pytest
 from headstart.budget import Budget
 from headstart.judge.evidence import Evidence
 from headstart.search import Ledger, Options, assemble, run
-from headstart.search.assemble import probed
+from headstart.search.leaderboard import probed
 from headstart.testing import positive
 
 pytestmark = pytest.mark.fast

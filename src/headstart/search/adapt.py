@@ -26,7 +26,7 @@ from headstart.domains.record import RECORD, Change, decided, usual
 from headstart.domains.validate import Agreement, Seen, agreement, common_ground
 from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
-from headstart.search.assemble import finalists
+from headstart.search.finalist import finalists
 from headstart.search.listener import Listener
 from headstart.search.options import Options
 from headstart.search.plan import OVERHEAD

@@ -20,7 +20,6 @@ from headstart.judge.evidence import (
     Draw,
     Evidence,
     LabelCurve,
-    LeaderboardRow,
     PrecisionCheck,
     Predictions,
     ReliabilityBin,
@@ -30,82 +29,15 @@ from headstart.judge.evidence import (
     Shots,
     Side,
     TargetSummary,
-    TopK,
 )
-from headstart.judge.intervals import mean_score, score_interval
-from headstart.predictor.calibration import apply_temperature, fit_temperature
+from headstart.judge.intervals import mean_score
 from headstart.search.domains import adaptation
+from headstart.search.finalist import Finalist, drawn, finalists, validation_score
+from headstart.search.leaderboard import leaderboard, probed
 from headstart.search.ledger import Ledger
 from headstart.search.rank import kendall
 from headstart.search.seconds import accuracy
 from headstart.trial import CUT_SHORT, Result, decode
-
-Probabilities = NDArray[np.float64]
-
-
-def validation_score(result: Result, metric: str) -> float:
-    """The primary metric on the fold that a search trial was validated on."""
-    assert result.log_probabilities is not None
-    assert result.labels is not None
-    right = result.log_probabilities.argmax(axis=1) == result.labels
-    return mean_score(right[None], result.labels, metric)
-
-
-@dataclass(frozen=True)
-class Finalist:
-    """One side's finalist in one episode: its search results on all folds, and its final trials.
-
-    Args:
-        side: transfer or baseline.
-        search: the search results of its setting; those of all few-shot draws, which choose together.
-        finals: its final results, one per seed.
-    """
-
-    side: Side
-    search: list[Result]
-    finals: list[Result]
-
-    def temperature(self) -> float:
-        """Fitted on its validation predictions, all folds together.
-
-        1 where it was scaled already: by what it says of labelled target examples that it had not learned from. The
-        validation examples of an adaptation are the source's.
-        """
-        if "source_weight" in self.finals[0].said:
-            return 1.0
-        logits = np.concatenate([r.log_probabilities for r in self.search if r.log_probabilities is not None])
-        labels = np.concatenate([r.labels for r in self.search if r.labels is not None])
-        return fit_temperature(logits, labels)
-
-    def probabilities(self, temperature: float = 1.0) -> Probabilities:
-        """(S, N, C) on the sealed inputs."""
-        logs = np.stack([r.log_probabilities for r in self.finals if r.log_probabilities is not None])
-        return apply_temperature(np.exp(logs.astype(np.float64)).reshape(-1, logs.shape[2]), temperature).reshape(
-            logs.shape
-        )
-
-
-def finalists(ledger: Ledger, episode: str) -> dict[Side, Finalist]:
-    """The finalists of one episode, as far as their final trials went."""
-    found: dict[Side, Finalist] = {}
-    sides: tuple[Side, Side] = ("transfer", "baseline")
-    together = [e["name"] for e in (ledger.first("run") or {}).get("episodes", [])] if _drawn(ledger) else [episode]
-    able = [r for r in ledger.results.values() if r.status == "ok" and r.spec.episode in together]
-    for side in sides:
-        finals = [r for r in able if r.spec.phase == "final" and r.side == side]
-        if not finals:
-            continue
-        setting = finals[-1].spec.setting  # a resumed run may have found a better leader
-        search = [r for r in able if r.spec.phase == "search" and r.spec.setting == setting]
-        if own := [r for r in finals if r.spec.setting == setting and r.spec.episode == episode]:
-            found[side] = Finalist(side, search, own)
-    return found
-
-
-def _drawn(ledger: Ledger) -> dict[str, Any] | None:
-    """How few-shot draws were made; None: there are none."""
-    found: dict[str, Any] | None = (ledger.first("run") or {}).get("shots")
-    return found
 
 
 @dataclass(frozen=True)
@@ -153,7 +85,7 @@ def judged(ledger: Ledger) -> Judged:
                 "run the same command again: it resumes",
             )
         )
-    how = _drawn(ledger)
+    how = drawn(ledger)
     shared = None if how is None else float(how["shared"])
     comparison = compare(rounds, start["target"]["classes"], start["metric"], seed=start["seed"], shared=shared)
     return Judged(comparison, rounds, episodes)
@@ -231,7 +163,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
         confusion=(comparison.confusion_transfer if shipped == "transfer" else comparison.confusion_baseline).tolist(),
         calibration=_calibration(verdict, shipped),
         label_curve=_label_curve(ledger, verdict, metric, shipped, start["seed"]),
-        leaderboard=_leaderboard(ledger, metric, totals.get("untried", [])),
+        leaderboard=leaderboard(ledger, metric, totals.get("untried", [])),
         shots=shots,
         adaptation=record,
         scores=_scores(ledger, metric),
@@ -251,7 +183,7 @@ def assemble(ledger: Ledger, verdict: Judged | None = None) -> Evidence:
 
 def _shots(ledger: Ledger, verdict: Judged, metric: str) -> Shots | None:
     """Draw by draw, as far as both finalists were trained on it."""
-    how = _drawn(ledger)
+    how = drawn(ledger)
     if how is None:
         return None
     draws = [
@@ -337,7 +269,7 @@ def _calibration(verdict: Judged, shipped: Side) -> Calibration:
 
 def _label_curve(ledger: Ledger, verdict: Judged, metric: str, shipped: Side, seed: int) -> LabelCurve | None:
     """The finalists on fewer labels, on the same sealed examples; None: cross-fitted, drawn, adapted, unmeasured."""
-    if len(verdict.rounds) != 1 or _drawn(ledger) is not None or ledger.first("chosen") is not None:
+    if len(verdict.rounds) != 1 or drawn(ledger) is not None or ledger.first("chosen") is not None:
         return None
     pair, truth = verdict.episodes[0]
     measured: dict[Side, list[Measured]] = {}
@@ -368,34 +300,6 @@ def _spare_score(results: list[Result], metric: str) -> float | None:
         (r.spare_right, r.spare_labels) for r in results if r.spare_right is not None and r.spare_labels is not None
     ]
     return mean(mean_score(right[None], labels, metric) for right, labels in held) if held else None
-
-
-def probed(ledger: Ledger, episode: str, metric: str) -> dict[str, float]:
-    """Source -> validation score of its best probe in an episode, over the folds that all of them were tried on.
-
-    Settings that stand on more folds come first, as they do for the leaderboard.
-    """
-    by_source: dict[str, dict[str, list[Result]]] = {}
-    for result in ledger.of(episode, "search"):
-        if result.spec.strategy == "probe" and result.status == "ok" and result.labels is not None:
-            settings = by_source.setdefault(result.spec.source, {})
-            settings.setdefault(result.spec.setting, []).append(result)
-    if not by_source:
-        return {}
-    # Means over different folds are not compared.
-    shared = set.intersection(
-        *({r.spec.seed for results in settings.values() for r in results} for settings in by_source.values())
-    )
-    found: dict[str, float] = {}
-    for source, settings in by_source.items():
-        by_setting = [
-            [validation_score(r, metric) for r in results if r.spec.seed in shared] for results in settings.values()
-        ]
-        if able := [scores for scores in by_setting if scores]:
-            most = max(map(len, able))
-            # Rounded, so that what is equal but for the order of a sum is equal.
-            found[source] = round(max(mean(scores) for scores in able if len(scores) == most), 9)
-    return found
 
 
 def _scores(ledger: Ledger, metric: str) -> Scores | None:
@@ -431,96 +335,6 @@ def _precisions(ledger: Ledger) -> list[PrecisionCheck]:
 def _predictions(ledger: Ledger) -> Predictions | None:
     found = accuracy(list(ledger.results.values()))
     return None if found is None else Predictions.model_validate(found)
-
-
-def _leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> list[LeaderboardRow]:
-    """One row for each pair of source and strategy, of its finalist or else of its best setting; then the untried.
-
-    Probes on deep, mixed and shallow layers have a row each: which of them is best says what the target takes over.
-
-    Settings may be equal on validation; the row of the route that was judged must be about the setting that was.
-    """
-    final = {r.spec.setting for r in ledger.results.values() if r.spec.phase == "final"}
-    families: dict[tuple[str, str, str], dict[str, list[Result]]] = {}
-    for result in ledger.results.values():
-        if result.spec.phase == "search":
-            layers = str(result.spec.parameters.get("layers"))
-            family = families.setdefault((result.spec.source, result.spec.strategy, layers), {})
-            family.setdefault(result.spec.setting, []).append(result)
-    rows = []
-    for (source, strategy, _), by_setting in families.items():
-        trials = [r for results in by_setting.values() for r in results]
-        able = {key: [r for r in results if r.status == "ok"] for key, results in by_setting.items()}
-        able = {key: results for key, results in able.items() if results}
-        common: dict[str, Any] = {"source": source, "strategy": strategy, "side": trials[0].side, "trials": len(trials)}
-        cost: dict[str, Any] = {
-            "seconds": median(r.seconds for r in trials),
-            "memory_mb": max(r.memory_mb for r in trials),
-        }
-        if not able:
-            rows.append(
-                LeaderboardRow(**common, **cost, score=None, low=None, high=None, status="failed", note=trials[0].error)
-            )
-            continue
-        most = max(len(results) for results in able.values())
-        full = [results for key, results in able.items() if key in final]
-        full = full or [results for results in able.values() if len(results) == most]
-        best = max(full, key=lambda results: mean(validation_score(r, metric) for r in results))
-        logs, labels = _held(best, drawn=_drawn(ledger) is not None)
-        score, low, high = score_interval(logs.argmax(axis=2) == labels, labels, metric)
-        failed = sum(r.status == "failed" for r in trials)
-        notes = list(dict.fromkeys(r.note for r in best if r.note))
-        if failed:
-            notes.append(f"{failed} of {len(trials)} trials failed")
-        rows.append(
-            LeaderboardRow(
-                **common,
-                **cost,
-                parameters=best[0].spec.parameters,
-                score=score,
-                low=low,
-                high=high,
-                top_k=_top(logs, labels),
-                status="ok",
-                note="; ".join(notes),
-            )
-        )
-    rows.sort(key=lambda row: -(row.score if row.score is not None else -1.0))
-    rows += [
-        LeaderboardRow(
-            source=u["source"],
-            strategy=u["strategy"],
-            side=u["side"],
-            trials=0,
-            score=None,
-            low=None,
-            high=None,
-            seconds=0.0,
-            memory_mb=0.0,
-            status="skipped",
-            note=u["note"],
-        )
-        for u in untried
-    ]
-    return rows
-
-
-def _held(results: list[Result], *, drawn: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Log-probabilities (S, N, C) of what was validated on, and its labels (N,).
-
-    Folds are different examples, one after the other; few-shot draws are validated on the same ones.
-    """
-    logs = [r.log_probabilities for r in results if r.log_probabilities is not None]
-    labels = [r.labels for r in results if r.labels is not None]
-    return (np.stack(logs), labels[0]) if drawn else (np.concatenate(logs)[None], np.concatenate(labels))
-
-
-def _top(logs: NDArray[np.float32], labels: NDArray[np.int64]) -> TopK | None:
-    """Top-5 accuracy of log-probabilities (S, N, C); None with five classes or fewer."""
-    if logs.shape[2] <= metrics.TOP:
-        return None
-    score, low, high = score_interval(metrics.among_top(logs, labels), labels, "accuracy")
-    return TopK(k=metrics.TOP, score=score, low=low, high=high)
 
 
 def stunted(results: Sequence[Result]) -> list[str]:

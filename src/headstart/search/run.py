@@ -19,16 +19,11 @@ from headstart.judge.intervals import score_interval
 from headstart.predictor import Predictor
 from headstart.search import history, seen
 from headstart.search import spec as specs
-from headstart.search.assemble import (
-    Judged,
-    assemble,
-    finalists,
-    judged,
-    probed,
-    validation_score,
-)
+from headstart.search.assemble import Judged, assemble, judged
 from headstart.search.begin import begin, rate
+from headstart.search.finalist import finalists, validation_score
 from headstart.search.folder import EVIDENCE, prepared
+from headstart.search.leaderboard import probed
 from headstart.search.ledger import Ledger
 from headstart.search.limit import limit, limited
 from headstart.search.listener import Listener

@@ -12,7 +12,8 @@ from headstart import source as sources
 from headstart.judge.evidence import Evidence, Side
 from headstart.predictor import Predictor
 from headstart.search import seen
-from headstart.search.assemble import Finalist, Judged, most_common
+from headstart.search.assemble import Judged, most_common
+from headstart.search.finalist import Finalist
 from headstart.source.run import earlier
 from headstart.source.saved import MODEL
 from headstart.target.target import Target
