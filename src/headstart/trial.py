@@ -114,7 +114,7 @@ class Result:
         memory_mb: highest resident memory.
         predict_seconds: wall seconds to predict the N inputs, features included wherever they came from.
         computed: features computed, and `compute_seconds` what that took; the plan learns the machine's speed from it.
-        prepare_seconds: what loading or compiling the network took.
+        prepare_seconds: what loading or compiling the network took, and what was computed to settle its precision.
         model_parameters: numbers in the predictor.
         flops: floating-point operations to predict one example, where known.
         precision: in which the predictor computes frozen features, f32 or bf16.

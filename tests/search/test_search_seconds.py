@@ -19,8 +19,10 @@ from headstart.search.seconds import (
     PREPARING,
     STORED,
     USUAL,
+    USUAL_OF_TEXTS,
     Known,
     Seconds,
+    Sizes,
     accuracy,
     within,
 )
@@ -342,3 +344,18 @@ def test_two_processes_that_end_together_both_have_their_say():
         worker.join(60)
     (mine,) = json.loads(history.path().read_text(encoding="utf-8"))["machines"].values()
     assert sorted(np.round(mine["rates"]["training scratch"])) == [1, 2, 3, 4]
+
+
+def test_short_texts_make_the_passes_of_a_training_cheaper_and_not_its_steps():
+    @dataclass(frozen=True)
+    class Reading(Training):
+        name: ClassVar[str] = "reading"
+
+        def seconds(self, card, examples, classes, rate):
+            return examples * (card.flops / 1e9 + 0.05)
+
+    setting = Setting(card("scratch:texts", 1e8), Reading(), 0)
+    sizes = Sizes(100, 100, 100, 400, 2)
+    usual = USUAL_OF_TEXTS * machine.cores()
+    expected = [Seconds((), [setting], sizes, rate=usual / longer).own(setting, 100) for longer in (1.0, 0.25)]
+    assert expected == pytest.approx([100 * (0.1 + 0.05), 100 * (0.025 + 0.05)])

@@ -244,11 +244,21 @@ class Runner:
         limited = spec.validates and left != float("inf")
         seconds = max(5.0, min(left - OVERHEAD, 2 * (predicted or 0.0) + 5.0)) if limited else None
         limits = Budget(seconds, steps=self.steps.get(spec.key))
-        precision = settled(self.ledger, spec.source, episode, self.options, self.target.metric, self._bench())
+        check, began, cpu = self._bench(), time.perf_counter(), time.process_time()
+        precision = settled(self.ledger, spec.source, episode, self.options, self.target.metric, check)
+        checking, cpu = time.perf_counter() - began, time.process_time() - cpu
         bench = self._bench(precision, checkpoint)
-        outcome = execute(spec, episode.view, episode.seal.inputs, budget=limits, bench=bench, keep=keep)
+        done = execute(spec, episode.view, episode.seal.inputs, budget=limits, bench=bench, keep=keep).result
         timed = self.options.budget.trials is None and predicted is not None
-        result = replace(outcome.result, predicted=round(predicted or 0.0, 6) if timed else None)
+        # Whether a source may compute in half precision is asked by the first trial that needs it, and belongs to it.
+        result = replace(
+            done,
+            predicted=round(predicted or 0.0, 6) if timed else None,
+            wall=done.wall + checking,
+            cpu=done.cpu + cpu,
+            prepare_seconds=done.prepare_seconds + checking,
+            saved=max(0.0, done.saved - check.tally.seconds),
+        )
         self.ledger.add(result)
         _told(result, bench)
         checkpoint.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median, median_low
 from typing import Any
 
@@ -181,8 +181,11 @@ class Seconds:
 
     def _expected(self, setting: Setting, examples: int) -> float:
         """What the strategy itself says."""
-        said = setting.strategy.seconds(setting.card, examples, self.sizes.classes, self.usual)
-        return max(SHORTEST, said * (self.longer if trains(setting) else 1.0))
+        card = setting.card
+        if self.longer != 1.0 and trains(setting):
+            # Longer texts are more operations; steps of an optimiser and what a trial begins with stay as they are.
+            card = replace(card, flops=self.longer * card.flops)
+        return max(SHORTEST, setting.strategy.seconds(card, examples, self.sizes.classes, self.usual))
 
     # -- what follows ---------------------------------------------------------------------------------------------
 
