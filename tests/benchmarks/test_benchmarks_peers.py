@@ -18,6 +18,7 @@ PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 SCRIPTS = [
     "common",
     "fastai_finetune",
+    "frozen_texts",
     "setfit_few_shot",
     "skada_adapt",
     "skada_deep",
