@@ -19,12 +19,17 @@ def unit(lost, share, worse=False):
     }
 
 
-def test_means_are_over_targets_and_what_failed_is_left_out():
+def test_means_are_over_targets_and_what_failed_is_left_out(monkeypatch):
+    monkeypatch.setattr(planner, "LIST", {"t": ""})
+    monkeypatch.setattr(planner, "SEEDS", 2)
     found = planner.summary([unit(0.02, 0.1), unit(-0.01, 0.3), {"target": "t", "seed": 1, "stderr": "planted"}])
     assert (found["lost"], found["share_of_time"]) == (0.005, 0.2)
     assert [each["met"] for each in found["targets"]] == [True, True, True]
-    found = planner.summary([unit(0.02, 0.3, worse=True)])
+    found = planner.summary([unit(0.02, 0.3, worse=True)] * 2)
     assert [each["met"] for each in found["targets"]] == [False, False, False]
+    found = planner.summary([unit(0.0, 0.1)])
+    assert [each["met"] for each in found["targets"]] == [False, False, False], "a part shows nothing yet"
+    assert found["targets"][0]["found"] == "0.00 points on 1 of 2 targets with a seed"
     assert planner.summary([]) == {"targets": []}
 
 
