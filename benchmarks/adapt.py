@@ -332,6 +332,11 @@ def gain(diffs: list[NDArray[np.float64]], seed: int = 0) -> list[float]:
     return [round(float(value), 4) for value in (mean(float(d.mean()) for d in diffs), low, high)]
 
 
+def _gains(diffs: list[NDArray[np.float64]]) -> dict[str, Any]:
+    """The gain, and in how many pairs there is a loss of more than a point."""
+    return {"gain": gain(diffs), "worse": sum(float(d.mean()) < -BAD for d in diffs)}
+
+
 def summary(records: dict[str, list[dict[str, Any]]], why: str) -> dict[str, Any]:
     """The tables and what they must show."""
     families: dict[str, Any] = {}
@@ -353,11 +358,7 @@ def table(tasks: list[dict[str, Any]], ways: Mapping[str, list[str]]) -> dict[st
         right = [t["right"][name] for t, name in zip(tasks, names, strict=True)]
         base = [t["right"][SOURCE_ONLY] for t in tasks]
         diffs = [r.astype(np.float64) - b for r, b in zip(right, base, strict=True)]
-        found[way] = {
-            "accuracy": round(mean(float(r.mean()) for r in right), 4),
-            "gain": gain(diffs),
-            "worse": sum(float(d.mean()) < -BAD for d in diffs),
-        }
+        found[way] = {"accuracy": round(mean(float(r.mean()) for r in right), 4), **_gains(diffs)}
         if way in tasks[0]["cpu_seconds"]:
             found[way]["fit_cpu_seconds"] = round(mean(t["cpu_seconds"][way][0] for t in tasks), 3)
     return found
@@ -391,10 +392,7 @@ def _family(tasks: list[dict[str, Any]], picks: Picks) -> dict[str, Any]:
     if picks.twins:
         shipped = [gains if fine else np.zeros_like(gains) for gains, fine in picks.twins]
         whole = [gains for gains, _ in picks.twins]
-        found["twins"] = {
-            name: {"gain": gain(each), "worse": sum(float(d.mean()) < -BAD for d in each)}
-            for name, each in (("always", whole), ("pick", shipped))
-        }
+        found["twins"] = {"always": _gains(whole), "pick": _gains(shipped)}
     if "skada" in tasks[0]:
         found["skada"] = {how: _skada(tasks, how, picks) for how in tasks[0]["skada"]}
     return found

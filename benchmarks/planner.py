@@ -22,14 +22,13 @@ from typing import Any
 from benchmarks.common import DATA, ROOT, headstart, target
 from headstart import strategy
 from headstart.budget import Budget
-from headstart.judge import Round, compare, guard
-from headstart.judge.intervals import mean_score
-from headstart.search import Ledger, Options
-from headstart.search.finalist import finalists, validation_score
+from headstart.search import Ledger, Options, assemble
+from headstart.search.begin import begin
+from headstart.search.finalist import validation_score
 from headstart.search.plan import SIDES
 from headstart.strategy import Bench
 from headstart.target import Target, load_target
-from headstart.trial import Result, Spec, decode, encode, execute
+from headstart.trial import Result, Spec, encode, execute
 
 LIST = {  # about the cheapest first
     "digits": "embedded:digits",
@@ -91,7 +90,7 @@ def unit(data: str, place: Path, seconds: int, seed: int) -> dict[str, Any]:
     ledger = Ledger(_made(place / "exhaustive"))
     everything(loaded, ledger, place / "store", seed)
     planned = evidence[evidence["shipped"]]
-    best = exhaustive(ledger, loaded.metric)
+    best = exhaustive(ledger)
     return {
         "metric": loaded.metric,
         "planner": {
@@ -118,7 +117,9 @@ def _made(folder: Path) -> Path:
 def everything(loaded: Target, ledger: Ledger, store: Path, seed: int) -> None:
     """Every setting on every fold, then the best on the sealed test; what the ledger has is not done again."""
     (episode,) = loaded.episodes
-    settings = Options(seed=seed).settings(loaded.modality, loaded.everything.wordless())
+    options = Options(seed=seed)
+    settings = options.settings(loaded.modality, loaded.everything.wordless())
+    begin(ledger, loaded, options, settings)
     folds = FOLDS if episode.view.validation is None else 1
 
     def run(spec: Spec) -> None:
@@ -140,7 +141,9 @@ def everything(loaded: Target, ledger: Ledger, store: Path, seed: int) -> None:
         if chosen.setting not in {event["finalist"] for event in ledger.all("opened")}:
             episode.seal.open(
                 chosen.setting,
-                lambda finalist, labels: ledger.write("opened", finalist=finalist, labels=encode(labels)),
+                lambda finalist, labels: ledger.write(
+                    "opened", episode=episode.name, finalist=finalist, labels=encode(labels)
+                ),
             )
 
 
@@ -174,23 +177,15 @@ def winner(results: Sequence[Result], metric: str) -> Spec:
     return best[0].spec
 
 
-def exhaustive(ledger: Ledger, metric: str) -> dict[str, Any]:
+def exhaustive(ledger: Ledger) -> dict[str, Any]:
     """What the exhaustive search ships by the judge and the guard of a run, and what all its trials took."""
-    opened = ledger.first("opened")
-    assert opened is not None
-    labels = decode(opened["labels"])
-    pair = finalists(ledger, next(iter(ledger.results.values())).spec.episode)
-    said = {side: pair[side].probabilities(pair[side].temperature()) for side in SIDES}
-    classes = [str(c) for c in range(said["transfer"].shape[2])]
-    comparison = compare([Round(labels, said["transfer"], said["baseline"], 0)], classes, metric)
-    validation = {side: mean(validation_score(r, metric) for r in pair[side].search) for side in SIDES}
-    shipped, reason = guard(comparison, validation["transfer"], validation["baseline"])
-    spec = pair[shipped].finals[0].spec
+    evidence = assemble(ledger)
+    shipped = getattr(evidence, evidence.shipped)
     sides = {side: sum(r.wall for r in ledger.results.values() if r.side == side) for side in SIDES}
     return {
-        "shipped": [spec.source, spec.strategy, spec.parameters],
-        "why": reason,
-        "score": mean_score(said[shipped].argmax(axis=2) == labels, labels, metric),
+        "shipped": [shipped.source, shipped.strategy, shipped.parameters],
+        "why": evidence.shipped_reason,
+        "score": shipped.score,
         "seconds": round(ledger.seconds(), 1),
         "cpu_seconds": round(sum(r.cpu for r in ledger.results.values()), 1),
         "seconds_of": {side: round(value, 1) for side, value in sides.items()},

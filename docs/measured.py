@@ -26,7 +26,7 @@ def measured_page() -> str:
         "## Bundled weights\n",
         _ran(weights),
         f"Top-1 on {weights['measured']['images']} ImageNet photos: "
-        + ", ".join(f"{name} {100 * score:.1f} %" for name, score in top1.items())
+        + ", ".join(f"{name} {_percent(score)}" for name, score in top1.items())
         + ".\n",
     ]
     summary = judge["measured"]["summary"]
@@ -34,9 +34,9 @@ def measured_page() -> str:
         "## Does judge keep its word?\n",
         _ran(judge),
         f"95 % intervals covered the true gain in {100 * summary['coverage_lowest']:.1f} to "
-        f"{100 * summary['coverage_highest']:.1f} % of simulated test sets, depending on the design "
-        f"(mean {100 * summary['coverage_mean']:.1f} %). Where transfer truly made no difference, *helped* was said "
-        f"in at most {100 * summary['helped_under_null_highest']:.1f} % of them.\n",
+        f"{_percent(summary['coverage_highest'])} of simulated test sets, depending on the design "
+        f"(mean {_percent(summary['coverage_mean'])}). Where transfer truly made no difference, *helped* was said "
+        f"in at most {_percent(summary['helped_under_null_highest'])} of them.\n",
     ]
     found = memory["measured"]
     parts += [
@@ -109,7 +109,7 @@ def _layers_table(found: dict[str, Any]) -> list[str]:
 
 
 def _gained(row: dict[str, Any]) -> str:
-    said = f"{100 * row['score']:.1f} %"
+    said = _percent(row["score"])
     if "gain" in row:
         estimate, low, high = (100 * value for value in row["gain"][:3])
         said += f", {estimate:+.1f} ({low:+.1f} to {high:+.1f})"
@@ -146,7 +146,7 @@ def few_shot_part(document: dict[str, Any]) -> list[str]:
     ]
     for name, by_route in found["sets"].items():
         cells = [
-            f"{100 * each['accuracy']:.1f} % ({100 * each['deviation']:.1f}), {each['fit_cpu_seconds']:.1f} s"
+            f"{_percent(each['accuracy'])} ({100 * each['deviation']:.1f}), {each['fit_cpu_seconds']:.1f} s"
             for each in by_route.values()
         ]
         parts.append(f"| {name} | {' | '.join(cells)} |")
@@ -170,7 +170,7 @@ def static_table_part(document: dict[str, Any]) -> list[str]:
         routes = list(next(iter(found[key].values()))["scores"])
         parts.append(f"| {labels} | {' | '.join(routes)} | gain, points |\n|---|{'---:|' * (len(routes) + 1)}")
         for name, row in found[key].items():
-            cells = [f"{100 * score:.1f} %" for score in row["scores"].values()]
+            cells = [_percent(score) for score in row["scores"].values()]
             gain, low, high = (100 * value for value in row["gain"])
             parts.append(f"| {name} | {' | '.join(cells)} | {gain:+.1f} ({low:+.1f} to {high:+.1f}) |")
         parts.append("")
@@ -192,7 +192,7 @@ def planner_part(document: dict[str, Any]) -> list[str]:
             continue
         sides = [unit["planner"], unit["exhaustive"]]
         names = [f"{side['shipped'][1]} on {side['shipped'][0].rpartition(':')[2]}" for side in sides]
-        scores = [f"{100 * side['score']:.1f} %" for side in sides]
+        scores = [_percent(side["score"]) for side in sides]
         cpu = " against ".join(f"{side['cpu_seconds']:,.0f}" for side in sides)
         parts.append(
             f"| {unit['target']} | {unit['seed']} | {unit['metric']} | {names[0]} | {scores[0]} | {names[1]} "
@@ -222,14 +222,14 @@ def fastai_part(document: dict[str, Any]) -> list[str]:
             cells = [
                 str(pair["seed"]),
                 cache,
-                f"{100 * run['accuracy']:.1f} %",
-                f"{100 * theirs['best_accuracy']:.1f} %",
+                _percent(run["accuracy"]),
+                _percent(theirs["best_accuracy"]),
                 *("never" if s is None else f"{s:.1f} s" for s in seconds),
                 reached if isinstance(reached, str) else f"{reached:.0f} s",
                 f"{theirs['process_seconds']:.0f} s",
             ]
             parts.append(f"| {' | '.join(cells)} |")
-        line = ", ".join(f"{100 * p['accuracy']:.1f} % at {p['seconds']:.0f} s" for p in theirs["timeline"])
+        line = ", ".join(f"{_percent(p['accuracy'])} at {p['seconds']:.0f} s" for p in theirs["timeline"])
         parts.append(f"\nfastai, seed {pair['seed']}: {line}.\n")
     last = found["pairs"][-1]["headstart"]["empty"]["phases"]
     parts.append(
@@ -296,7 +296,7 @@ def adapt_deep_part(document: dict[str, Any]) -> list[str]:
             sides = [[each["cpu_seconds"][side][kind] for side in ("ours", "skada")] for kind in ("own", "whole")]
             cpu = [f"{ours:.0f}, {theirs:.0f}" for ours, theirs in sides]
             parts.append(
-                f"| {way} | {100 * each['accuracy']:.1f} % | {100 * each['skada_accuracy']:.1f} % "
+                f"| {way} | {_percent(each['accuracy'])} | {_percent(each['skada_accuracy'])} "
                 f"| {_points({'gain': each['ahead']})} | {' | '.join(cpu)} |"
             )
         parts.append("")
@@ -317,9 +317,9 @@ def deep_table(found: dict[str, Any]) -> str:
     ]
     for name, pair in found["pairs"].items():
         ways = pair["ways"]
-        cells = [f"{100 * ways[way]['accuracy']:.1f} % ({pair[way]})" for way in ("first", "pick", "oracle")]
+        cells = [f"{_percent(ways[way]['accuracy'])} ({pair[way]})" for way in ("first", "pick", "oracle")]
         cells.insert(2, _points(ways["pick"]))
-        rows.append(f"| {name} | {100 * ways['source-only']['accuracy']:.1f} % | {' | '.join(cells)} |")
+        rows.append(f"| {name} | {_percent(ways['source-only']['accuracy'])} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -331,7 +331,7 @@ def adapt_table(found: dict[str, Any]) -> str:
     ]
     for name, family in found["families"].items():
         ways = family["ways"]
-        accuracy = {way: f"{100 * ways[way]['accuracy']:.1f} %" for way in ("source-only", "first", "pick", "oracle")}
+        accuracy = {way: _percent(ways[way]["accuracy"]) for way in ("source-only", "first", "pick", "oracle")}
         rows.append(
             f"| {name} | {len(family['pairs'])} | {accuracy['source-only']} | {accuracy['first']} | {accuracy['pick']} "
             f"| {_points(ways['pick'])} | {ways['pick']['worse']} | {accuracy['oracle']} |"
@@ -357,6 +357,10 @@ def adapt_table(found: dict[str, Any]) -> str:
     for name, family in found["families"].items():
         rows.append(f"| {name} | {' | '.join(format(family['reliability'][v], '+.2f') for v in validators)} |")
     return "\n".join(rows) + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _points(way: dict[str, Any]) -> str:
@@ -441,7 +445,7 @@ def _job_table(runs: dict[str, Any]) -> str:
             name,
             f"**{run['verdict']}**",
             f"{100 * gain['estimate']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})",
-            *(f"{_route(run[side])} {100 * run[side]['score']:.1f} %" for side in ("transfer", "baseline")),
+            *(f"{_route(run[side])} {_percent(run[side]['score'])}" for side in ("transfer", "baseline")),
             run["shipped"],
             f"{run['budget']}, {run['seconds_total']:.0f} s",
         ]
@@ -454,7 +458,7 @@ def _route_tables(runs: dict[str, Any]) -> str:
     routes: dict[tuple[str, str], dict[str, str]] = {}
     for name, run in runs.items():
         for row in run["leaderboard"]:
-            score = "skipped" if row["score"] is None else f"{100 * row['score']:.1f} %, {row['seconds']:.1f} s"
+            score = "skipped" if row["score"] is None else f"{_percent(row['score'])}, {row['seconds']:.1f} s"
             routes.setdefault((row["source"], row["strategy"]), {})[name] = score
     rows = [f"| route | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
     rows += [

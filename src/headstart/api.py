@@ -32,7 +32,7 @@ from headstart.search import suggest as suggesting
 from headstart.search.adapt import Adapted, AdaptOptions
 from headstart.search.adapt import adapt as run_adaptation
 from headstart.search.folder import EVIDENCE, refuse_foreign
-from headstart.search.options import SHOWN as NAMED
+from headstart.search.options import unnamed
 from headstart.search.rehearse import Rehearsal, rehearse
 from headstart.search.replay import replay as run_replay
 from headstart.search.spec import read as read_spec
@@ -511,7 +511,7 @@ def zero_shot(
     if wordless := view.wordless():
         raise OptionError(
             Problem(
-                f"classes without a name in words: {', '.join(wordless[:NAMED])}",
+                unnamed(wordless),
                 next="give a mapping from each class to a sentence that describes it",
             )
         )

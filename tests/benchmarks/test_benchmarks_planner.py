@@ -49,7 +49,7 @@ def test_every_setting_is_tried_and_contenders_on_every_fold_and_nothing_twice(t
     planner.everything(planted.target(), Ledger(tmp_path), tmp_path / "store", 0)
     assert ledger.path.read_bytes() == before
 
-    found = planner.exhaustive(Ledger(tmp_path), target.metric)
+    found = planner.exhaustive(Ledger(tmp_path))
     assert found["shipped"][1] == "prototypes", "the planted source helps"
     assert found["score"] > 0.9
     assert found["trials"] == len(searched) + 2, "a final trial of each side"

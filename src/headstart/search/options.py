@@ -198,9 +198,14 @@ def _several(cards: Sequence[sources.SourceCard], modality: str) -> list[sources
     return [sources.join(cheapest[:MOST_JOINED])] if len(cheapest) > 1 else []
 
 
+def unnamed(names: Sequence[str]) -> str:
+    """What is wrong, in words, where a strategy goes by the names of classes."""
+    return f"classes without a name in words: {', '.join(names[:SHOWN])}"
+
+
 def _wordless(names: Sequence[str]) -> Problem:
     return Problem(
-        f"classes without a name in words: {', '.join(names[:SHOWN])}",
+        unnamed(names),
         "names or descriptions, because the strategy named goes by them",
         "headstart fit ... --describe classes.yaml",
     )

@@ -96,6 +96,7 @@ class Runner:
         self.folder, self.options, self.listener = folder, options, listener
         self.wordless = target.everything.wordless()
         self.settings = options.settings(target.modality, self.wordless)
+        self.rate = rate(self.target)
         self.partial = ""
         self.steps: dict[str, int] = {}  # after which a training ends, by trial: what time once decided
         self.cpu = time.process_time()
@@ -148,9 +149,10 @@ class Runner:
             verdict = judged(self.ledger)  # raises before anything is written if there is nothing to compare
             self._end(meter)
             evidence = assemble(self.ledger, verdict)
-            files.write_text(self.folder / EVIDENCE, evidence.to_text())
+            text = evidence.to_text()
+            files.write_text(self.folder / EVIDENCE, text)
         with profile.phase("save"):
-            ship(self.folder, self.target, evidence, verdict, self._shipped)
+            ship(self.folder, self.target, evidence, text, verdict, self._shipped)
         return evidence, verdict
 
     def _limited(self) -> list[Episode]:
@@ -158,7 +160,7 @@ class Runner:
         seconds, event = self.options.budget.seconds, self.ledger.first("limit")
         if event is None and seconds is not None:
             cheapest = min(s.card.flops for s in self.settings if s.side == "transfer")
-            able = int(FEATURE_SHARE * seconds * (rate(self.target) or USUAL * machine.cores()) / cheapest)
+            able = int(FEATURE_SHARE * seconds * (self.rate or USUAL * machine.cores()) / cheapest)
             event = limit(self.target, able, str(self.options.budget))
             if event is not None:
                 self.ledger.write("limit", **event)
@@ -194,7 +196,7 @@ class Runner:
             seeds=seeds,
             folds=folds,
             label_curve=alone,
-            rate=rate(self.target),
+            rate=self.rate,
             known=self._known(),
             others=[r for r in self.ledger.results.values() if r.spec.episode not in {e.name for e in together}],
             rehearsed=rehearsed,

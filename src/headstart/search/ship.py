@@ -24,19 +24,25 @@ CHECKED = 7  # inputs that a saved model is tried on: a handful, for which no en
 
 
 def ship(
-    folder: Path, target: Target, evidence: Evidence, verdict: Judged, model_of: Callable[[Spec, Side], Predictor]
+    folder: Path,
+    target: Target,
+    evidence: Evidence,
+    text: str,
+    verdict: Judged,
+    model_of: Callable[[Spec, Side], Predictor],
 ) -> None:
     """Save the finalist that the evidence ships; nothing is done where the folder has it already.
 
     Args:
         folder: the run's directory.
         target: what was learned.
-        evidence: as it was written.
+        evidence: of the run.
+        text: the evidence as it was written.
         verdict: the opened seals with the finalists' predictions.
         model_of: gives the trained model of a finalist, whose temperature is set and provenance written here.
     """
     chosen: list[Finalist] = [pair[evidence.shipped] for pair, _ in verdict.episodes]
-    digest = hashlib.sha256(evidence.to_text().encode()).hexdigest()
+    digest = hashlib.sha256(text.encode()).hexdigest()
     model = folder / MODEL
     if _shipped_digest(model) == digest:
         return

@@ -285,6 +285,14 @@ class Weighted:
         return LinearHead((scale * self.weight).astype(np.float32), (scale * self.bias).astype(np.float32))
 
 
+def _centred(Z: Floats, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Shares of the weights (N,), mean by them (D,), roots of weights of mean 1 (N, 1), roots times Z - mean."""
+    weights = weights / weights.mean()
+    share, root = weights / weights.sum(), np.sqrt(weights)[:, None]
+    mean = share @ Z
+    return share, mean, root, root * (Z - mean)
+
+
 class Design:
     """Examples with weights, decomposed once, so that ridge regression to any targets is a few products.
 
@@ -295,10 +303,7 @@ class Design:
 
     def __init__(self, Z: NDArray[np.floating], weights: Floats | None = None) -> None:
         self.Z = np.asarray(Z, dtype=np.float64)
-        weights = np.ones(len(Z)) if weights is None else weights / weights.mean()
-        self.share = weights / weights.sum()
-        self.mean, self.root = self.share @ self.Z, np.sqrt(weights)[:, None]
-        R = self.root * (self.Z - self.mean)
+        self.share, self.mean, self.root, R = _centred(self.Z, np.ones(len(Z)) if weights is None else weights)
         short = len(Z) <= R.shape[1]
         values, V = np.linalg.eigh(R @ R.T if short else R.T @ R)
         self.values = np.maximum(values, 1e-12)
@@ -348,11 +353,9 @@ def quick(Z: Floats, Y: Floats, weights: Floats, penalty: float) -> tuple[Floats
     """
     from scipy.linalg import cho_factor, cho_solve
 
-    weights = weights / weights.mean()
-    share = weights / weights.sum()
-    mean, offset, root = share @ Z, share @ Y, np.sqrt(weights)[:, None]
-    R, T = root * (Z - mean), root * (Y - offset)
-    short = len(R) <= R.shape[1]
+    share, mean, root, R = _centred(Z, weights)
+    offset = share @ Y
+    T, short = root * (Y - offset), len(R) <= R.shape[1]
     gram = R @ R.T if short else R.T @ R
     gram[np.diag_indices(len(gram))] += penalty
     solved = cho_solve(cho_factor(gram, overwrite_a=True, check_finite=False), T if short else R.T @ T)
