@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +51,8 @@ def classifier_test(A: Features, B: Features, *, permutations: int = PERMUTATION
     """Classifier two-sample test (Lopez-Paz & Oquab 2017), with a linear classifier and a permutation p-value.
 
     A ridge classifier is fitted on four of five folds and scores the fifth. With hat matrix H and fold k, the scores of
-    the fold by the model fitted without it are y_k - (I - H_kk)^-1 (y - H y)_k, so that permuted domains cost a matrix
-    product and no fit. Domains are permuted within folds, and the penalty depends on the features alone: the p-value
+    the fold by the model fitted without it are y_k - (I - H_kk)^-1 (y - H y)_k, so that permuted domains cost some matrix
+    products and no fit. Domains are permuted within folds, and the penalty depends on the features alone: the p-value
     is exact. Its least value is 1 / (permutations + 1).
 
     The interval is that of DeLong et al. (1988), on the logit scale: it is about classifiers as good as these, fitted
@@ -66,18 +67,13 @@ def classifier_test(A: Features, B: Features, *, permutations: int = PERMUTATION
             f"two samples of one width and at least {FOLDS} rows are needed, found {A.shape} and {B.shape}"
         )
     rng = np.random.default_rng(seed)
-    Q, shrink = _hat(np.concatenate([A, B]))
     domain = np.repeat([-1.0, 1.0], [n, m])
     fold = np.concatenate([rng.permutation(np.arange(count) % FOLDS) for count in (n, m)])
     domains = np.tile(domain[:, None], (1, permutations + 1))
     held = [np.flatnonzero(fold == k) for k in range(FOLDS)]
     for rows in held:
         domains[rows, 1:] = rng.permuted(domains[rows, 1:], axis=0)
-    residual = domains - (Q * shrink) @ (Q.T @ domains) - domains.mean(axis=0)
-    scores = np.empty_like(domains)
-    for rows in held:
-        inner = np.eye(len(rows)) - (Q[rows] * shrink) @ Q[rows].T - 1 / len(domain)
-        scores[rows] = domains[rows] - np.linalg.solve(inner, residual[rows])
+    scores = _held_out(np.concatenate([A, B]), domains, held)
     found = _aucs(scores, domains > 0)
     mine = scores[:, 0]
     source, target = mine[:n], mine[n:]
@@ -88,29 +84,61 @@ def classifier_test(A: Features, B: Features, *, permutations: int = PERMUTATION
     return Told(float(found[0]), low, high, accuracy, p_value, source, target)
 
 
-def _hat(X: Features) -> tuple[Floats, Floats]:
-    """The hat matrix of ridge regression with a free offset, its penalty set by its degrees of freedom.
+def _held_out(X: Features, Y: Floats, folds: list[NDArray[np.int64]]) -> Floats:
+    """What each fold would be said to be, (N, P), by ridge regression of targets Y (N, P) on the other folds.
 
-    Returns:
-        Q (N, r) and shrink (r,): the matrix is (Q * shrink) @ Q.T + 1 / N. r is the smaller of N and D, so that many
-        examples cost no decomposition of N x N numbers.
+    The offset is free: the hat matrix is H + 1 / N. With fewer examples than features I - H is an N x N inverse; else
+    H = W W' with W (N, D) = Z L'^-1 and L L' = Z'Z + penalty I. Where a fold is larger than W is wide, its inverse is
+    (I - F F')^-1 = I + F (I - F'F)^-1 F' with F = [W, 1 / sqrt(N)].
     """
+    from scipy.linalg import cholesky, solve_triangular
+
     mean, scale = standardise(X)
     Z = ((X - mean) / scale).astype(np.float64)
-    if len(Z) <= Z.shape[1]:
-        values, Q = np.linalg.eigh(Z @ Z.T)
-        values = np.maximum(values, 0.0)
-    else:  # the same from the smaller Gram matrix; what is left out has values of nil
-        values, V = np.linalg.eigh(Z.T @ Z)
-        values = np.maximum(values, 0.0)
-        Q = (Z @ V) / np.sqrt(np.maximum(values, 1e-9 * max(values[-1], 1e-300)))
-    wanted = min(max(1.0, FREEDOM * len(X)), 0.9 * float((values > 1e-9 * max(values[-1], 1e-300)).sum()))
+    n, scores = len(Z), np.empty_like(Y)
+    if n <= Z.shape[1]:
+        gram = Z @ Z.T
+        penalty = _penalty(gram, n)
+        outside = penalty * _inverse(gram, penalty)  # I - H
+        residual = outside @ Y - Y.mean(axis=0)
+        for rows in folds:
+            scores[rows] = Y[rows] - np.linalg.solve(outside[np.ix_(rows, rows)] - 1 / n, residual[rows])
+        return scores
+    gram = Z.T @ Z
+    gram[np.diag_indices(len(gram))] += _penalty(gram, n)
+    factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+    W = solve_triangular(factor, Z.T, lower=True, overwrite_b=True, check_finite=False).T
+    residual = Y - W @ (W.T @ Y) - Y.mean(axis=0)
+    for rows in folds:
+        F = np.concatenate([W[rows], np.full((len(rows), 1), n**-0.5)], axis=1)
+        if len(rows) <= F.shape[1]:
+            inverted = np.linalg.solve(np.eye(len(rows)) - F @ F.T, residual[rows])
+        else:
+            inverted = residual[rows] + F @ np.linalg.solve(np.eye(F.shape[1]) - F.T @ F, F.T @ residual[rows])
+        scores[rows] = Y[rows] - inverted
+    return scores
+
+
+def _penalty(gram: Floats, examples: int) -> float:
+    """The penalty with `FREEDOM` degrees of freedom for each example, by eigenvalues."""
+    values = np.maximum(np.linalg.eigvalsh(gram), 0.0)
+    wanted = min(max(1.0, FREEDOM * examples), 0.9 * float((values > 1e-9 * max(values[-1], 1e-300)).sum()))
     low, high = -30.0, 30.0  # of log penalty, relative to the largest value
     for _ in range(60):
         middle = (low + high) / 2
         freedom = float((values / (values + values[-1] * math.exp(middle) + 1e-300)).sum())
         low, high = (middle, high) if freedom > wanted else (low, middle)
-    return Q, values / (values + values[-1] * math.exp(low) + 1e-300)
+    return float(values[-1]) * math.exp(low) + 1e-300
+
+
+def _inverse(gram: Floats, penalty: float) -> Floats:
+    """(gram + penalty I)^-1; the matrix is lost."""
+    from scipy.linalg import cholesky, lapack
+
+    gram[np.diag_indices(len(gram))] += penalty
+    inverse, _ = lapack.dpotri(cholesky(gram, lower=True, overwrite_a=True, check_finite=False), lower=1)
+    lower = np.tril(inverse)
+    return np.asarray(lower + np.tril(lower, -1).T)
 
 
 def _aucs(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
@@ -184,9 +212,12 @@ def mmd(A: Features, B: Features, *, permutations: int = PERMUTATIONS, seed: int
     return Discrepancy(float(found[0]), p_value, width)
 
 
-def squared_distances(X: Floats, Y: Floats) -> Floats:
-    """(N, M) squared Euclidean distances."""
-    squared: Floats = (X**2).sum(axis=1)[:, None] + (Y**2).sum(axis=1)[None] - 2 * X @ Y.T
+def squared_distances(X: NDArray[np.floating], Y: NDArray[np.floating]) -> NDArray[Any]:
+    """(N, M) squared Euclidean distances, in the precision of X and Y."""
+    squared: NDArray[Any] = X @ Y.T
+    squared *= -2
+    squared += np.einsum("ij,ij->i", X, X)[:, None]
+    squared += np.einsum("ij,ij->i", Y, Y)
     return np.maximum(squared, 0.0, out=squared)
 
 
