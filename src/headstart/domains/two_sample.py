@@ -218,7 +218,8 @@ def squared_distances(X: NDArray[np.floating], Y: NDArray[np.floating]) -> NDArr
     squared *= -2
     squared += np.einsum("ij,ij->i", X, X)[:, None]
     squared += np.einsum("ij,ij->i", Y, Y)
-    return np.maximum(squared, 0.0, out=squared)
+    np.maximum(squared, 0.0, out=squared)
+    return squared
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Transport(Shallow):
         """A classifier of the carried source, or of the target's carried labels."""
         pair = each_standardised(Xs, Xt)
         S, T = pair.S, pair.T
-        cost = squared_distances(S, T)
+        cost = squared_distances(S.astype(np.float32), T.astype(np.float32))
         cost /= max(float(np.median(cost)), 1e-12)
         if self.rounds:
             return pair.sides(self._joint(S, ys, T, classes, cost))
@@ -67,8 +67,9 @@ class Transport(Shallow):
         says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
         start, design = np.zeros(len(T)), Design(T)
         for _ in range(self.rounds):
-            coupling = sinkhorn(cost + squared_distances(Y, np.clip(says, -1, 1)) / 4, self.epsilon, start=start)
-            targets = (coupling.T @ Y) * len(T)
+            wrong = squared_distances(one_hot(np.arange(classes), classes), np.clip(says, -1, 1)) / 4
+            coupling = sinkhorn(cost + wrong.astype(np.float32)[ys], self.epsilon, start=start)
+            targets = (coupling.T @ Y.astype(np.float32)).astype(np.float64) * len(T)
             found = design.fit(targets)
             says, head = found.scores(T), found.as_logits(targets.argmax(axis=1))
         return head
