@@ -23,12 +23,13 @@ from headstart.domains import align, labels, spread, transport, two_sample, weig
 from headstart.files import cache_directory
 from headstart.predictor import LinearHead
 from headstart.score import ridge
-from headstart.strategy import linear, shallow
+from headstart.strategy import linear, pair, shallow
+from headstart.strategy.pair import paired
 from headstart.strategy.shallow import Shallow
 from headstart.target.split import folds
 from headstart.target.view import FOLDS
 
-CODE = (align, labels, spread, transport, two_sample, weights, ridge, linear, shallow, adapt_tasks)
+CODE = (align, labels, spread, transport, two_sample, weights, ridge, linear, pair, shallow, adapt_tasks)
 """Modules that a unit depends on, beside those of the ways of adaptation themselves."""
 
 
@@ -84,13 +85,14 @@ def unit(task: Task) -> Unit:
 def _fitted(task: Task) -> Unit:
     held = folds(task.ys, FOLDS, seed=0)[0]
     kept = np.setdiff1d(np.arange(len(task.ys)), held)
+    Xs, ys = task.Xs[kept], task.ys[kept]
     names, asked, left_out, cpu = [], [], [], []
     with threadpool_limits(1, user_api="blas"):
         for name, strategy in routes():
             began = time.process_time()
-            whole = strategy.sides(task.Xs, task.ys, task.Xt, task.classes, 0)
+            whole = strategy.on(paired(task.Xs, task.ys, task.Xt, task.classes), 0)
             between = time.process_time()
-            part = strategy.sides(task.Xs[kept], task.ys[kept], task.Xt, task.classes, 0)
+            part = strategy.on(paired(Xs, ys, task.Xt, task.classes), 0)
             cpu.append((between - began, time.process_time() - between))
             names.append(name)
             asked.append(_log_probabilities(whole.target, task.Xt))
@@ -101,7 +103,7 @@ def _fitted(task: Task) -> Unit:
 def fitted_alone(name: str, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """(M', C) log-probabilities of some of the target's examples by one way that has seen only those; not kept."""
     Xt = task.Xt[rows]
-    return _log_probabilities(dict(routes())[name].sides(task.Xs, task.ys, Xt, task.classes, 0).target, Xt)
+    return _log_probabilities(dict(routes())[name].head(task.Xs, task.ys, Xt, task.classes, 0), Xt)
 
 
 def _log_probabilities(head: LinearHead, X: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from headstart.domains.align import coral, mean_gaps, reduced, subspace, tca
-from headstart.domains.spread import propagate
+from headstart.domains.spread import graph, propagate
 from headstart.domains.transport import carried, class_transport, sinkhorn
 from headstart.domains.two_sample import squared_distances
 from headstart.domains.weights import WEIGHTS, effective
+from headstart.score.ridge import Design
 
 pytestmark = pytest.mark.fast
 
@@ -43,15 +44,17 @@ def test_weights_are_flat_where_nothing_moved(name: str) -> None:
 def test_coral_gives_the_source_the_covariance_of_the_target() -> None:
     rng = np.random.default_rng(2)
     S, T = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 4)), rng.normal(size=(150, 4)) @ rng.normal(size=(4, 4))
-    maps = coral(S, T, ridge=0.0)
+    (of_source, of_target) = (Design(X).axes for X in (S, T))
+    maps = coral(of_source, of_target, ridge=0.0)
     assert np.cov((S @ maps.source).T) == pytest.approx(np.cov(T.T), abs=1e-8)
-    assert coral(S, S).source == pytest.approx(np.eye(4), abs=1e-8)
+    assert coral(of_source, of_source).source == pytest.approx(np.eye(4), abs=1e-8)
 
 
 @pytest.mark.parametrize("n", [40, 6])
 def test_subspace_alignment_of_a_domain_with_itself_changes_nothing(n: int) -> None:
     S = np.random.default_rng(3).normal(size=(n, 10)) * np.arange(1, 11)
-    maps = subspace(S, S, width=4)
+    axes = Design(S).axes
+    maps = subspace(axes, axes, width=4)
     assert maps.source == pytest.approx(maps.target, abs=1e-9)
     assert maps.target.T @ maps.target == pytest.approx(np.eye(4), abs=1e-9)
 
@@ -60,7 +63,8 @@ def test_tca_leaves_out_what_parts_the_domains() -> None:
     rng = np.random.default_rng(4)
     S, T = rng.normal(size=(120, 5)), rng.normal(size=(100, 5))
     T[:, 2] += 4.0
-    onto = tca(reduced(S, T), width=4, mu=1e-3)
+    start = reduced(S, T)
+    onto = start.axes @ tca(start, width=4, mu=1e-3)
     gap = np.abs((S @ onto).mean(axis=0) - (T @ onto).mean(axis=0)) / (S @ onto).std(axis=0)
     assert gap.max() < 0.3
     assert np.linalg.matrix_rank(onto[[0, 1, 3, 4]], tol=1e-6) == 4
@@ -76,7 +80,7 @@ def test_subspace_alignment_is_silent_where_the_subspaces_do_not_meet() -> None:
     rng = np.random.default_rng(8)
     S, T = np.zeros((40, 6)), np.zeros((50, 6))
     S[:, :3], T[:, 2:5] = rng.normal(size=(40, 3)), rng.normal(size=(50, 3))
-    maps = subspace(S, T, width=3)
+    maps = subspace(Design(S).axes, Design(T).axes, width=3)
     # Only the third axis is in both: the products of the paper, x_s' Ps Ps' Pt Pt' x_t, see nothing else.
     assert maps.source @ maps.target.T == pytest.approx(np.diag([0, 0, 1.0, 0, 0, 0]), abs=1e-9)
     assert np.linalg.norm(T @ maps.target, axis=1) == pytest.approx(np.abs(T[:, 2]))
@@ -128,6 +132,6 @@ def test_labels_flow_within_clusters() -> None:
     X = rng.normal(size=(60, 2)) + 5 * np.repeat(np.eye(2), 30, axis=0)
     Y = np.zeros((60, 2))
     Y[0, 0] = Y[30, 1] = 1
-    found = propagate(X, Y, neighbours=5)
+    found = propagate(graph(X, neighbours=5), Y)
     assert found.sum(axis=1) == pytest.approx(np.ones(60))
     assert (found.argmax(axis=1) == np.repeat([0, 1], 30)).mean() > 0.95

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from headstart.predictor import LinearHead
+from headstart.score.ridge import Design, one_hot
 from headstart.strategy import ADAPTATIONS
 from headstart.strategy.adapt import tri_train
-from headstart.strategy.shallow import Design, Domains, OnFeatures, Shallow, Sides, classifier, on_raw, quick, weighted
+from headstart.strategy.pair import Pair, Sides, Taught, classifier, on_raw, paired
+from headstart.strategy.shallow import Domains, OnFeatures, Shallow
 
 pytestmark = pytest.mark.fast
 
@@ -74,15 +76,69 @@ def test_teachers_of_tri_training_overrule_the_one_that_errs(monkeypatch) -> Non
         def __init__(self, head: LinearHead) -> None:
             self.says = head
 
-        def sides(self, Xs, ys, Xt, classes, seed) -> Sides:
+        def sides(self, pair, seed) -> Sides:
             return Sides(self.says, self.says)
 
     wrong = LinearHead(np.roll(truth.weight, 1, axis=0), np.roll(truth.bias, 1))
     monkeypatch.setattr(tri_train, "TEACHERS", (Says(truth), Says(wrong), Says(truth)))
     assert accuracy(ADAPTATIONS["source-only"], Xs, ys, Xt, yt) < 0.6
-    assert accuracy(ADAPTATIONS["tri-train"], Xs, ys, Xt, yt) > 0.85
+
+    def right() -> float:
+        head = ADAPTATIONS["tri-train"]().sides(Pair(Xs, ys, Xt, 3), 0).target
+        return float((head.logits(Xt).argmax(axis=1) == yt).mean())
+
+    assert right() > 0.85
     monkeypatch.setattr(tri_train, "TEACHERS", (Says(wrong), Says(wrong), Says(truth)))
-    assert accuracy(ADAPTATIONS["tri-train"], Xs, ys, Xt, yt) < 0.4
+    assert right() < 0.4
+
+
+def test_what_ways_share_is_made_once_for_equal_arrays_and_gives_what_each_finds_alone() -> None:
+    (Xs, ys), (Xt, _) = domain(90, 13), domain(80, 14)
+    Xt = 0.5 * Xt + 1
+    asked = [setting for kind in ADAPTING if issubclass(kind, Shallow) for setting in kind.grid(None)]
+    alone = [setting.sides(Pair(Xs, ys, Xt, 3), 0) for setting in asked]
+    shared = paired(Xs, ys, Xt, 3)
+    together = [setting.on(shared, 0) for setting in asked]
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.target.weight, other.target.weight)
+        assert np.array_equal(one.source.bias, other.source.bias)
+    # Read again from the store they are equal arrays; changed ones are others.
+    assert paired(Xs.copy(), ys.copy(), Xt.copy(), 3) is shared
+    Xt[0, 0] += 1
+    assert paired(Xs, ys, Xt, 3) is not shared
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize(("n", "m"), [(40, 30), (12, 10)], ids=["more examples", "more features"])
+def test_what_is_taught_is_ridge_on_both_whatever_its_gram_matrix_was_put_together_from(n, m, aligned) -> None:
+    rng = np.random.default_rng(15)
+    Xs, Xt = (rng.normal(size=(k, 30)).astype(np.float32) for k in (n, m))
+    ys, chosen = np.arange(n) % 3, np.sort(rng.permutation(m)[: m // 2])
+    guessed = rng.integers(0, 3, len(chosen))
+    pair = Pair(Xs, ys, Xt, 3)
+    taught = Taught(pair, chosen, guessed, target_weight=0.5, aligned=aligned)
+    weights = np.repeat([1.0, 0.5], [n, len(chosen)])
+    Z = np.concatenate([pair.S, (pair.aligned if aligned else pair.unaligned)[chosen]]).astype(np.float64)
+    found = Design(Z, weights=weights).fit(one_hot(taught.y, 3))
+    head = taught.quick(found.penalty)
+    assert head.weight == pytest.approx(found.weight, abs=1e-5)
+    assert head.bias == pytest.approx(found.bias, abs=1e-5)
+    whole = taught.head()
+    factor = np.abs(whole.weight).sum() / np.abs(found.weight).sum()  # its logits are likely
+    assert whole.weight == pytest.approx(factor * found.weight, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(300, 280), (280, 300)], ids=["more examples", "more features"])
+@pytest.mark.parametrize("noise", [1.0, 1e-4], ids=["large penalty", "penalty that rounding would touch"])
+def test_single_precision_finds_what_double_precision_finds(shape, noise) -> None:
+    rng = np.random.default_rng(16)
+    X = (rng.normal(size=shape) * np.geomspace(30, 0.05, shape[1])).astype(np.float32)
+    Y = X @ rng.normal(size=(shape[1], 2)) / 50 + noise * rng.normal(size=(shape[0], 2))
+    single, double = (Design(X, single=each).fit(Y) for each in (True, False))
+    assert single.penalty == double.penalty
+    assert (double.penalty < 1) == (noise < 1)
+    assert single.weight == pytest.approx(double.weight, abs=2e-3 * np.abs(double.weight).max())
+    assert single.left_out == pytest.approx(double.left_out, abs=2e-3 * np.abs(Y).max())
 
 
 @pytest.mark.parametrize("n", [20, 60], ids=["more features", "more examples"])
@@ -90,7 +146,7 @@ def test_ridge_with_weights_is_that_of_repeated_examples_and_its_left_out_scores
     rng = np.random.default_rng(9)
     Z, Y, counts = rng.normal(size=(n, 30)), np.clip(rng.normal(size=(n, 2)), -1, 1), rng.integers(1, 4, n)
     weights = counts.astype(np.float64)
-    found = weighted(Z, Y, weights)
+    found = Design(Z, weights=weights).fit(Y)
     # Normal equations with an offset, at the penalty that was chosen: every penalty's solution is tried.
     normal = weights / weights.mean()
 
@@ -102,11 +158,7 @@ def test_ridge_with_weights_is_that_of_repeated_examples_and_its_left_out_scores
     fits = {penalty: solved(penalty, normal) for penalty in np.logspace(-2, 6, 25)}
     penalty = min(fits, key=lambda p: np.abs(fits[p] - found.weight).max())
     assert found.weight == pytest.approx(fits[penalty], abs=1e-8)
-    weight, bias = quick(Z, Y, weights, penalty)
-    assert weight == pytest.approx(found.weight, abs=1e-8)
-    assert bias == pytest.approx(found.bias, abs=1e-8)
-    again = Design(Z).fit(Y)
-    assert again.weight == pytest.approx(weighted(Z, Y, np.ones(n)).weight, abs=1e-12)
+    assert found.penalty == pytest.approx(penalty)
     # What the first example would score, had it no weight.
     without = normal.copy()
     without[0] = 0.0

@@ -1,7 +1,8 @@
 """Maps that bring two domains together: moments, CORAL, subspace alignment, TCA and JDA. Closed forms.
 
-Xs is (N, D) of the source, Xt (M, D) of the target, each standardised by its own moments. What comes back is a map of
-the source and a map of the target: x -> x @ map, (D, d) each. A classifier is fitted on the mapped source.
+Each domain is standardised by its own moments. What comes back is a map of the source and a map of the target: x -> x @
+map, (D, d) each. A classifier is fitted on the mapped source. CORAL and subspace alignment know a domain by its
+principal axes: :attr:`headstart.score.ridge.Design.axes`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.score.ridge import Axes, Design
+
 Floats = NDArray[np.float64]
+Features = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
 WIDEST = 256
@@ -20,55 +24,44 @@ WIDEST = 256
 
 @dataclass(frozen=True)
 class Maps:
-    """Two linear maps into one space: `source` and `target`, (D, d) each."""
+    """Two linear maps into one space: `source` and `target`, (D, d) each; None: it stays as it is."""
 
-    source: Floats
-    target: Floats
+    source: Features
+    target: Features | None
 
 
-def coral(Xs: Floats, Xt: Floats, *, ridge: float = 100.0) -> Maps:
+def coral(source: Axes, target: Axes, *, ridge: float = 100.0) -> Maps:
     """CORAL (Sun, Feng & Saenko 2016): whiten the source, then give it the target's covariance.
 
     source @ (Cs + ridge I)^(-1/2) (Ct + ridge I)^(1/2); the target stays as it is.
     """
-    (white, color) = (_power(_covariance(X, ridge), power) for X, power in ((Xs, -0.5), (Xt, 0.5)))
-    return Maps(white @ color, np.eye(Xs.shape[1]))
+    return Maps(_power(source, ridge, -0.5) @ _power(target, ridge, 0.5), None)
 
 
-def _covariance(X: Floats, ridge: float) -> Floats:
-    centred = X - X.mean(axis=0)
-    covariance: Floats = centred.T @ centred / max(len(X) - 1, 1) + ridge * np.eye(X.shape[1])
-    return covariance
+def _power(axes: Axes, ridge: float, power: float) -> Features:
+    """(D, D): a power of a domain's covariance plus a ridge."""
+    A = axes.directions
+    variances = axes.squares.astype(np.float64) / max(axes.examples - 1, 1)
+    # Where no example varies the covariance is nil.
+    elsewhere = max(ridge, 1e-12) ** power if A.shape[1] < len(A) else 0.0
+    raised = (A * (np.maximum(variances + ridge, 1e-12) ** power - elsewhere).astype(A.dtype)) @ A.T
+    raised[np.diag_indices(len(A))] += A.dtype.type(elsewhere)
+    return np.asarray(raised)
 
 
-def _power(C: Floats, power: float) -> Floats:
-    """A power of a positive definite matrix."""
-    values, V = np.linalg.eigh(C)
-    raised: Floats = (V * np.maximum(values, 1e-12) ** power) @ V.T
-    return raised
-
-
-def directions(X: Floats, most: int) -> Floats:
+def directions(X: Features, most: int) -> Floats:
     """(D, d): the first principal axes of X, by the smaller Gram matrix."""
-    centred = X - X.mean(axis=0)
-    most = min(most, *centred.shape)
-    if len(X) < X.shape[1]:
-        values, Q = np.linalg.eigh(centred @ centred.T)
-        keep = np.argsort(-values)[: min(most, int((values > 1e-9 * max(values.max(), 1e-300)).sum()) or 1)]
-        axes = centred.T @ Q[:, keep]
-        return np.asarray(axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12))
-    values, V = np.linalg.eigh(centred.T @ centred)
-    return np.asarray(V[:, np.argsort(-values)[:most]])
+    return np.asarray(Design(X).axes.directions[:, :most])
 
 
-def subspace(Xs: Floats, Xt: Floats, *, width: int = 30) -> Maps:
+def subspace(source: Axes, target: Axes, *, width: int = 30) -> Maps:
     """Subspace alignment (Fernando et al. 2013): the principal axes of one domain, turned towards the other's.
 
     source @ Ps, target @ Pt Pt' Ps. Products of mapped examples, x_s' Ps Ps' Pt Pt' x_t, are those of the paper, which
     turns the source instead. A classifier fitted on source @ Ps Ps' Pt would weigh most the columns in which the turned
     source is all but nil and the target is not; here a target never stands out where the source does not.
     """
-    Ps, Pt = directions(Xs, width), directions(Xt, width)
+    Ps, Pt = source.directions[:, :width], target.directions[:, :width]
     d = min(Ps.shape[1], Pt.shape[1])
     Ps, Pt = Ps[:, :d], Pt[:, :d]
     return Maps(Ps, Pt @ (Pt.T @ Ps))
@@ -99,20 +92,23 @@ class Reduced:
         axes: (D, r), with the scale in it.
         source: (N, r).
         target: (M, r).
+        squares: (r,) sum of squares of both along each component, about their common mean.
     """
 
     axes: Floats
     source: Floats
     target: Floats
+    squares: Floats
 
 
-def reduced(Xs: Floats, Xt: Floats) -> Reduced:
+def reduced(Xs: Features, Xt: Features) -> Reduced:
     """What TCA and JDA start from, however many rounds they take."""
     X = np.concatenate([Xs, Xt])
-    axes = directions(X, WIDEST)
-    Z = (X - X.mean(axis=0)) @ axes
+    found = Design(X, single=True).axes
+    axes, squares = found.directions[:, :WIDEST], found.squares[:WIDEST].astype(np.float64)
+    Z = ((X - X.mean(axis=0)) @ axes).astype(np.float64)
     scale = max(float(np.sqrt((Z**2).sum(axis=1).mean())), 1e-12)
-    return Reduced(axes / scale, Z[: len(Xs)] / scale, Z[len(Xs) :] / scale)
+    return Reduced(axes.astype(np.float64) / scale, Z[: len(Xs)] / scale, Z[len(Xs) :] / scale, squares / scale**2)
 
 
 def tca(
@@ -120,18 +116,20 @@ def tca(
 ) -> Floats:
     """Transfer component analysis (Pan et al. 2011) with a linear kernel; with labels JDA's step (Long et al. 2013).
 
-    min tr(W'X'M X W) + mu tr(W'W) subject to W'X'H X W = I: the generalised eigenvectors of the smallest values.
+    min tr(W'X'M X W) + mu tr(W'W) subject to W'X'H X W = I: the generalised eigenvectors of the smallest values. On
+    principal components X'H X is diagonal, and what stands against it is mu I + G'G with a row of G for each difference
+    of means, so that its root has a closed form and an ordinary eigenproblem is left.
 
     Returns:
-        (D, d), one map for both domains.
+        (r, d), one map for both domains on the components of `start`; `start.axes` times it is one on features.
     """
     from scipy.linalg import eigh
 
-    Z = np.concatenate([start.source, start.target])
     gaps = mean_gaps(start.source, start.target, ys, yt)
-    distance = len(Z) * gaps.T @ gaps / len(gaps) + mu * np.eye(Z.shape[1])
-    centred = Z - Z.mean(axis=0)
-    d = min(width, Z.shape[1])
-    # The largest of the inverse problem are the smallest of this one; `distance` is the well-conditioned side.
-    _, W = eigh(centred.T @ centred, distance, subset_by_index=[Z.shape[1] - d, Z.shape[1] - 1])
-    return np.asarray(start.axes @ W[:, ::-1])
+    total = len(start.source) + len(start.target)
+    _, sizes, Q = np.linalg.svd(np.sqrt(total / len(gaps)) * gaps, full_matrices=False)
+    shorter = (1 - np.sqrt(mu / (mu + sizes**2))) * Q.T  # (mu I + G'G)^(-1/2) = (I - shorter @ Q) / sqrt(mu)
+    half = np.diag(np.sqrt(start.squares)) - (np.sqrt(start.squares)[:, None] * shorter) @ Q
+    d, r = min(width, len(start.squares)), len(start.squares)
+    _, V = eigh(half.T @ half, subset_by_index=[r - d, r - 1], check_finite=False)
+    return np.asarray((V - shorter @ (Q @ V))[:, ::-1] / np.sqrt(mu))

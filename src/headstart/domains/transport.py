@@ -14,7 +14,12 @@ _RELAXED = 1.7
 
 
 def sinkhorn(
-    cost: Singles, epsilon: float, *, rounds: int = 100, tolerance: float = 1e-3, start: Floats | None = None
+    cost: NDArray[np.floating],
+    epsilon: float,
+    *,
+    rounds: int = 100,
+    tolerance: float = 1e-3,
+    start: Floats | None = None,
 ) -> Singles:
     """Entropic optimal transport between uniform marginals (Cuturi 2013): the coupling (N, M), which sums to 1.
 
@@ -30,7 +35,7 @@ def sinkhorn(
         start: (M,) potentials of the columns to begin with, and where those that were found are left: a problem much
             like the last one takes few rounds. None: begin anew.
     """
-    cost = np.asarray(cost, dtype=np.float32)
+    cost = cost.astype(np.float32, copy=False)
     n, m = cost.shape
     a, b = np.float32(1 / n), np.float32(1 / m)
     g = np.asarray(cost.min(axis=0), dtype=np.float64) if start is None or not start.any() else start.copy()
@@ -67,7 +72,9 @@ def sinkhorn(
     return K
 
 
-def class_transport(cost: Singles, ys: Labels, epsilon: float, *, strength: float = 0.1, rounds: int = 5) -> Singles:
+def class_transport(
+    cost: NDArray[np.floating], ys: Labels, epsilon: float, *, strength: float = 0.1, rounds: int = 5
+) -> Singles:
     """Transport in which a target example receives mass of one class (Courty et al. 2017, section 4.2).
 
     The concave group term sum_j sum_c (sum_{i in c} G_ij)^(1/2) is majorised by its tangent, round by round.

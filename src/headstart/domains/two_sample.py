@@ -51,9 +51,9 @@ def classifier_test(A: Features, B: Features, *, permutations: int = PERMUTATION
     """Classifier two-sample test (Lopez-Paz & Oquab 2017), with a linear classifier and a permutation p-value.
 
     A ridge classifier is fitted on four of five folds and scores the fifth. With hat matrix H and fold k, the scores of
-    the fold by the model fitted without it are y_k - (I - H_kk)^-1 (y - H y)_k, so that permuted domains cost some matrix
-    products and no fit. Domains are permuted within folds, and the penalty depends on the features alone: the p-value
-    is exact. Its least value is 1 / (permutations + 1).
+    the fold by the model fitted without it are y_k - (I - H_kk)^-1 (y - H y)_k, so that permuted domains cost some
+    matrix products and no fit. Domains are permuted within folds, and the penalty depends on the features alone: the
+    p-value is exact. Its least value is 1 / (permutations + 1).
 
     The interval is that of DeLong et al. (1988), on the logit scale: it is about classifiers as good as these, fitted
     on so many examples, and not about the best there could be.

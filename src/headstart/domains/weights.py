@@ -150,8 +150,8 @@ def kliep(A: Features, B: Features, *, rounds: int = 200, seed: int = 0) -> Floa
 def _mixture(U: Singles, kept: Singles, rounds: int) -> Singles:
     """Mixture weights of the largest likelihood, (K, F), by EM with steps 1.8 times as long.
 
-    The largest entry of the gradient, less 1, bounds by how much the mean log-likelihood could still grow: it ends where
-    that is a few thousandths.
+    The largest entry of the gradient, less 1, bounds by how much the mean log-likelihood could still grow: it ends
+    where that is a few thousandths.
 
     Args:
         U: (M, K), the likelihood of each example under each component.
@@ -208,7 +208,9 @@ def _held_out_losses(S: Floats, U: Floats, of_source: Labels, of_target: Labels,
         n, m = len(S) - len(s), len(U) - len(u)
         H = alpha * (outer.sum(axis=0) - outer[k]) / m + (1 - alpha) * (inner.sum(axis=0) - inner[k]) / n
         systems = H + np.array(PENALTIES)[:, None, None] * np.eye(len(H))
-        theta = np.linalg.solve(systems, np.broadcast_to((sums.sum(axis=0) - sums[k])[:, None] / m, (*systems.shape[:2], 1)))
+        theta = np.linalg.solve(
+            systems, np.broadcast_to((sums.sum(axis=0) - sums[k])[:, None] / m, (*systems.shape[:2], 1))
+        )
         on_source, on_target = s @ theta[..., 0].T, u @ theta[..., 0].T
         losses += alpha / 2 * (on_target**2).mean(axis=0) + (1 - alpha) / 2 * (on_source**2).mean(axis=0)
         losses -= on_target.mean(axis=0)

@@ -73,12 +73,13 @@ class Axes:
 
 
 class Design:
-    """Examples decomposed once, so that ridge regression to any targets, its penalty by leave-one-out, is a few products.
+    """Examples decomposed once: ridge regression to any targets, its penalty by leave-one-out, is then a few products.
 
-    With centred X and hat matrix H(lambda) = X (X'X + lambda I)^-1 X' + 11'/N, the prediction for example i by the model
-    trained without it is y_i - (y_i - f_i) / (1 - H_ii) (Allen 1974; Rifkin & Lippert 2007), so one eigendecomposition,
-    of the N x N or the D x D Gram matrix, whichever is smaller, serves every lambda and all targets. Weighted examples are
-    rows times the roots of their weights. Of more examples than features nothing of size N x D is held beside X.
+    With centred X and hat matrix H(lambda) = X (X'X + lambda I)^-1 X' + 11'/N, the prediction for example i by the
+    model trained without it is y_i - (y_i - f_i) / (1 - H_ii) (Allen 1974; Rifkin & Lippert 2007), so one
+    eigendecomposition, of the N x N or the D x D Gram matrix, whichever is smaller, serves every lambda and all
+    targets. Weighted examples are rows times the roots of their weights. Of many examples nothing of size N x D is held
+    beside X.
 
     Args:
         X: (N, D).
@@ -121,7 +122,7 @@ class Design:
         if at.start not in self._kept:
             rows = np.asarray(self._standardised(at) - self.centre.astype(self.dtype), dtype=self.dtype)
             if self.weights is not None:
-                rows *= self.root[at].astype(self.dtype)
+                rows = rows * self.root[at].astype(self.dtype)
             if self.X.size > _KEPT:
                 return rows
             self._kept[at.start] = rows

@@ -13,7 +13,7 @@ from headstart import profile
 from headstart.predictor import KernelHead, LinearHead
 from headstart.predictor.calibration import fit_temperature
 from headstart.predictor.heads import gaussian
-from headstart.score.ridge import solve, standardise
+from headstart.score.ridge import Solution, solve, standardise
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -36,6 +36,12 @@ class Ridge:
     head: LinearHead
     penalty: float
     left_out: Floats
+
+    @classmethod
+    def of(cls, found: Solution) -> Ridge:
+        """From what :mod:`headstart.score.ridge` found."""
+        head = LinearHead(found.weight.astype(np.float32), found.bias.astype(np.float32))
+        return cls(head, found.penalty, found.left_out.astype(np.float32))
 
     def as_logits(self, y: Labels) -> LinearHead:
         """The head, scaled so that the leave-one-out scores are likely as logits.
@@ -64,8 +70,7 @@ def ridge(X: Floats, y: Labels, classes: int, importance: Floats | None = None) 
         classes: C.
         importance: (D,) float32, by which each feature's penalty is divided; None: all have the same.
     """
-    found = solve(X, y, classes, importance=importance)
-    return Ridge(LinearHead(found.weight, found.bias), found.penalty, found.left_out)
+    return Ridge.of(solve(X, y, classes, importance=importance))
 
 
 def logistic(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from headstart.domains.align import coral
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier, each_standardised
+from headstart.strategy.pair import Pair, Sides, classifier
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,9 @@ class Coral(Shallow):
         """Covariances, and moments alone."""
         return [cls(), cls(None)]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """A classifier of the recoloured source."""
-        pair = each_standardised(Xs, Xt)
         if self.ridge is None:
-            return pair.sides(classifier(pair.S, ys, classes))
-        recolour = coral(pair.S, pair.T, ridge=self.ridge).source
-        return pair.sides(classifier(pair.S @ recolour, ys, classes), source=recolour)
+            return pair.sides(pair.plain)
+        maps, S = pair.recoloured(self.ridge)
+        return pair.sides(classifier(S, pair.ys, pair.classes), source=maps.source)

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from headstart.domains.labels import bbse, calibrate, mlls
+from headstart.domains.labels import bbse, mlls
 from headstart.predictor import LinearHead
 from headstart.source.card import SourceCard
-from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, Sides
+from headstart.strategy.pair import Pair, Sides, on_raw
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class LabelShift(Shallow):
         """Both estimators."""
         return [cls("mlls"), cls("bbse")]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """The source's classifier, calibrated, with other offsets."""
-        found = linear.ridge(Xs, ys, classes)
-        calibrated = calibrate(found.left_out, ys)
-        asked = found.head.logits(Xt)
+        found, calibrated, ys, classes = pair.reference, pair.calibrated, pair.ys, pair.classes
+        asked = found.head.logits(pair.unaligned)
         old = np.bincount(ys, minlength=classes) / len(ys)
         new = mlls(calibrated(asked), old) if self.shares == "mlls" else bbse(found.left_out, ys, asked)
         # A class of which nothing was found is made rare, not impossible.
-        least = 0.5 / (len(Xt) + classes)
+        least = 0.5 / (len(asked) + classes)
         offset = np.log(np.maximum(new, least)) - np.log(np.maximum(old, least))
         weight = (calibrated.scale * found.head.weight).astype(np.float32)
         bias = calibrated.scale * found.head.bias + calibrated.bias
-        return Sides(*(LinearHead(weight, each.astype(np.float32)) for each in (bias + offset, bias)))
+        heads = (LinearHead(weight, each.astype(np.float32)) for each in (bias + offset, bias))
+        return Sides(*(on_raw(head, *pair.of_source) for head in heads))

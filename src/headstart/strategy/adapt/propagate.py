@@ -7,19 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from headstart.domains.align import coral
-from headstart.domains.spread import propagate
+from headstart.domains.spread import graph, propagate
+from headstart.score.ridge import Design, one_hot
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import (
-    Features,
-    Labels,
-    Shallow,
-    Sides,
-    each_standardised,
-    one_hot,
-    weighted,
-)
+from headstart.strategy.linear import Ridge
+from headstart.strategy.pair import Pair, Sides
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -41,14 +35,14 @@ class Propagate(Shallow):
         """Two lengths of way that labels go."""
         return [cls(), cls(alpha=0.99)]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """Ridge to the propagated labels, source examples keeping theirs."""
-        pair = each_standardised(Xs, Xt)
-        recolour, T = coral(pair.S, pair.T).source, pair.T
-        S = pair.S @ recolour
-        Y = (one_hot(ys, classes) + 1) / 2
-        known = np.concatenate([Y, np.zeros((len(T), classes))])
-        spread = propagate(np.concatenate([S, T]), known, neighbours=self.neighbours, alpha=self.alpha)[len(S) :]
-        targets = np.concatenate([2 * Y - 1, 2 * spread - 1])
-        found = weighted(np.concatenate([S, T]), targets, np.ones(len(targets)))
-        return pair.sides(found.as_logits(targets.argmax(axis=1)), source=recolour)
+        maps, S = pair.recoloured(100.0)
+        both = pair.once("recoloured and target", lambda: np.concatenate([S, pair.aligned]))
+        around = pair.once(("graph", self.neighbours), lambda: graph(both, neighbours=self.neighbours))
+        design = pair.once("design of both", lambda: Design(both, single=True))
+        Y = (one_hot(pair.ys, pair.classes) + 1) / 2
+        known = np.concatenate([Y, np.zeros((len(pair.aligned), pair.classes))])
+        targets = np.concatenate([2 * Y - 1, 2 * propagate(around, known, alpha=self.alpha)[len(S) :] - 1])
+        found = Ridge.of(design.fit(targets)).as_logits(targets.argmax(axis=1))
+        return pair.sides(found, source=maps.source)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from headstart.domains.weights import WEIGHTS
-from headstart.score.ridge import standardise
+from headstart.score.ridge import one_hot
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, Sides, on_raw, one_hot, weighted
+from headstart.strategy.pair import Pair, Sides, on_raw, weighted
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,9 @@ class Reweight(Shallow):
         """Every estimator."""
         return [cls("discriminator", 0.5), cls("rulsif"), cls("kliep"), cls("kmm")]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """Weighted ridge."""
-        ratio = WEIGHTS[self.weights](Xs, Xt) ** self.flat
-        mean, scale = standardise(Xs)
-        Z = (Xs - mean) / scale
-        head = on_raw(weighted(Z, one_hot(ys, classes), ratio).as_logits(ys), mean, scale)
+        ratio = WEIGHTS[self.weights](pair.Xs, pair.Xt) ** self.flat
+        found = weighted(pair.S, one_hot(pair.ys, pair.classes), ratio)
+        head = on_raw(found.as_logits(pair.ys), *pair.of_source)
         return Sides(head, head)

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from headstart.domains.labels import calibrate
 from headstart.source.card import SourceCard
-from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import (
-    Features,
-    Labels,
-    Shallow,
-    Sides,
-    both,
-    each_standardised,
-    one_hot,
-    quick,
-)
+from headstart.strategy.pair import Pair, Sides, Taught, on_raw
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -49,26 +39,22 @@ class SelfTrain(Shallow):
         """With aligned moments and without."""
         return [cls(), cls(aligned=False)]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """Ridge on the source and the surest targets."""
-        pair = each_standardised(Xs, Xt)
-        if not self.aligned:
-            mean, scale = pair.of_source
-            pair = replace(pair, T=((Xt - mean) / scale).astype(np.float64), of_target=pair.of_source)
-        S, T = pair.S, pair.T
-        reference = linear.ridge(S.astype(np.float32), ys, classes)
-        calibrated = calibrate(reference.left_out, ys)
-        weight, bias = reference.head.weight.astype(np.float64), reference.head.bias.astype(np.float64)
-        taught = None
+        T = pair.aligned if self.aligned else pair.unaligned
+        head, taught = pair.reference.head, None
         for step in range(1, self.rounds + 1):
-            probabilities = calibrated(T @ weight.T + bias)
+            probabilities = pair.calibrated(head.logits(T))
             chosen = _surest(probabilities, step / self.rounds, self.sure)
             if not len(chosen):
                 break
-            taught = both(pair, ys, chosen, probabilities[chosen].argmax(axis=1), self.target_weight)
+            guessed = probabilities[chosen].argmax(axis=1)
+            taught = Taught(pair, chosen, guessed, target_weight=self.target_weight, aligned=self.aligned)
             if step < self.rounds:
-                weight, bias = quick(taught.Z, one_hot(taught.y, classes), taught.weights, reference.penalty)
-        return pair.sides(reference.as_logits(ys) if taught is None else taught.head(classes))
+                head = taught.quick(pair.reference.penalty)
+        found = pair.plain if taught is None else taught.head()
+        of_source = on_raw(found, *pair.of_source)
+        return Sides(on_raw(found, *pair.of_target) if self.aligned else of_source, of_source)
 
 
 def _surest(probabilities: np.ndarray, share: float, sure: float) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt, Needs, Side
-from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier
+from headstart.strategy.pair import Pair, Sides, on_raw
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class SourceOnly(Shallow):
         """One setting."""
         return [cls()]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """Ridge, its penalty by leave-one-out on the source."""
-        head = classifier(Xs, ys, classes)
+        head = on_raw(pair.plain, *pair.of_source)
         return Sides(head, head)

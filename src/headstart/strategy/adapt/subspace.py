@@ -8,7 +8,8 @@ from typing import ClassVar
 from headstart.domains.align import subspace
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier, each_standardised
+from headstart.strategy.pair import Pair, Sides, classifier
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Subspace(Shallow):
         """Two widths."""
         return [cls(30), cls(80)]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """A classifier in the source's subspace, to which the target's is turned."""
-        pair = each_standardised(Xs, Xt)
-        maps = subspace(pair.S, pair.T, width=self.width)
-        return pair.sides(classifier(pair.S @ maps.source, ys, classes), source=maps.source, target=maps.target)
+        maps = subspace(pair.source.axes, pair.target.axes, width=self.width)
+        found = classifier(pair.S @ maps.source, pair.ys, pair.classes)
+        return pair.sides(found, source=maps.source, target=maps.target)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from headstart.domains.align import reduced, tca
+from headstart.domains.align import tca
 from headstart.source.card import SourceCard
+from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, Sides, classifier, each_standardised
+from headstart.strategy.pair import Pair, Sides, classifier
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,14 @@ class Tca(Shallow):
         """TCA, and JDA as long as in the paper."""
         return [cls(), cls(rounds=10), cls(width=80, rounds=10)]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """A classifier of the components."""
-        pair = each_standardised(Xs, Xt)
-        S, T = pair.S, pair.T
-        start = reduced(S, T)
-        onto = tca(start, width=self.width, mu=self.mu)
-        found = classifier(S @ onto, ys, classes)
+        start, ys = pair.union, pair.ys
+        onto = pair.once(("tca", self.width, self.mu), lambda: tca(start, width=self.width, mu=self.mu))
         for _ in range(self.rounds):
-            guessed = found.logits((T @ onto).astype("float32")).argmax(axis=1)
+            found = linear.ridge((start.source @ onto).astype("float32"), ys, pair.classes).head
+            guessed = found.logits((start.target @ onto).astype("float32")).argmax(axis=1)
             onto = tca(start, width=self.width, mu=self.mu, ys=ys, yt=guessed)
-            found = classifier(S @ onto, ys, classes)
-        return pair.sides(found, source=onto, target=onto)
+        # Components are of features less the mean of both domains; their classifier centres them anew.
+        onto = start.axes @ onto
+        return pair.sides(classifier(pair.S @ onto, ys, pair.classes), source=onto, target=onto)

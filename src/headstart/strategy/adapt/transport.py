@@ -10,19 +10,12 @@ import numpy as np
 from headstart.domains.transport import carried, class_transport, sinkhorn
 from headstart.domains.two_sample import squared_distances
 from headstart.predictor import LinearHead
+from headstart.score.ridge import one_hot
 from headstart.source.card import SourceCard
-from headstart.strategy import linear
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import (
-    Design,
-    Features,
-    Labels,
-    Shallow,
-    Sides,
-    classifier,
-    each_standardised,
-    one_hot,
-)
+from headstart.strategy.linear import Ridge
+from headstart.strategy.pair import Pair, Sides, classifier
+from headstart.strategy.shallow import Shallow
 
 
 @dataclass(frozen=True)
@@ -46,30 +39,24 @@ class Transport(Shallow):
         """With classes, without, and JDOT."""
         return [cls(), cls(strength=0.0), cls(rounds=10)]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """A classifier of the carried source, or of the target's carried labels."""
-        pair = each_standardised(Xs, Xt)
-        S, T = pair.S, pair.T
-        cost = squared_distances(S.astype(np.float32), T.astype(np.float32))
-        cost /= max(float(np.median(cost)), 1e-12)
         if self.rounds:
-            return pair.sides(self._joint(S, ys, T, classes, cost))
+            return pair.sides(self._joint(pair))
         if self.strength:
-            coupling = class_transport(cost, ys, self.epsilon, strength=self.strength)
+            coupling = class_transport(pair.cost, pair.ys, self.epsilon, strength=self.strength)
         else:
-            coupling = sinkhorn(cost, self.epsilon)
-        return pair.sides(classifier(carried(coupling, T), ys, classes))
+            coupling = sinkhorn(pair.cost, self.epsilon)
+        return pair.sides(classifier(carried(coupling, pair.aligned), pair.ys, pair.classes))
 
-    def _joint(self, S: np.ndarray, ys: Labels, T: np.ndarray, classes: int, cost: np.ndarray) -> LinearHead:
+    def _joint(self, pair: Pair) -> LinearHead:
         """JDOT: min over couplings and f of the sum of G_ij (d(x_i, x_j) + (y_i - f(x_j))^2), in turn."""
-        reference = linear.ridge(S.astype(np.float32), ys, classes)
-        Y = one_hot(ys, classes)
-        says, head = T @ reference.head.weight.T + reference.head.bias, reference.as_logits(ys)
-        start, design = np.zeros(len(T)), Design(T)
+        T, each = pair.aligned, one_hot(np.arange(pair.classes), pair.classes).astype(np.float32)
+        found, targets, start = pair.reference, np.zeros((len(T), pair.classes)), np.zeros(len(T))
         for _ in range(self.rounds):
-            wrong = squared_distances(one_hot(np.arange(classes), classes), np.clip(says, -1, 1)) / 4
-            coupling = sinkhorn(cost + wrong.astype(np.float32)[ys], self.epsilon, start=start)
-            targets = (coupling.T @ Y.astype(np.float32)).astype(np.float64) * len(T)
-            found = design.fit(targets)
-            says, head = found.scores(T), found.as_logits(targets.argmax(axis=1))
-        return head
+            wrong = squared_distances(each, np.clip(found.head.logits(T), -1, 1)) / 4
+            cost = pair.cost + wrong[pair.ys]
+            coupling = sinkhorn(cost, self.epsilon, start=start)
+            targets = (coupling.T @ each[pair.ys]).astype(np.float64) * len(T)
+            found = Ridge.of(pair.target.fit(targets))
+        return found.as_logits(targets.argmax(axis=1))

@@ -13,7 +13,8 @@ from headstart.strategy.adapt.self_train import SelfTrain
 from headstart.strategy.adapt.subspace import Subspace
 from headstart.strategy.adapt.tca import Tca
 from headstart.strategy.contract import Adapt
-from headstart.strategy.shallow import Features, Labels, Shallow, Sides, both, each_standardised
+from headstart.strategy.pair import Pair, Sides, Taught
+from headstart.strategy.shallow import Shallow
 
 TEACHERS: tuple[Shallow, ...] = (SelfTrain(), Tca(), Subspace(80))
 
@@ -39,10 +40,9 @@ class TriTrain(Shallow):
         """One setting."""
         return [cls()]
 
-    def sides(self, Xs: Features, ys: Labels, Xt: Features, classes: int, seed: int) -> Sides:
+    def sides(self, pair: Pair, seed: int) -> Sides:
         """Ridge on the source and what the teachers are sure of."""
-        heads = [teacher.head(Xs, ys, Xt, classes, seed) for teacher in TEACHERS]
-        said = np.mean([softmax(head.logits(Xt)) for head in heads], axis=0)
+        heads = [teacher.on(pair, seed).target for teacher in TEACHERS]
+        said = np.mean([softmax(head.logits(pair.Xt)) for head in heads], axis=0)
         chosen = np.flatnonzero(said.max(axis=1) >= self.sure)
-        pair = each_standardised(Xs, Xt)
-        return pair.sides(both(pair, ys, chosen, said[chosen].argmax(axis=1)).head(classes))
+        return pair.sides(Taught(pair, chosen, said[chosen].argmax(axis=1)).head())

@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 
 from headstart.domains import several
 from headstart.errors import TrialError
-from headstart.score.ridge import standardise
+from headstart.score.ridge import one_hot, standardise
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt, Needs
-from headstart.strategy.shallow import Domains, Fitted, OnFeatures, corrected_by, on_raw, one_hot, weighted
+from headstart.strategy.pair import on_raw, weighted
+from headstart.strategy.shallow import Domains, Fitted, OnFeatures, corrected_by
 
 
 @dataclass(frozen=True)
