@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
+Costs = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
 _TINY = np.float32(1e-30)

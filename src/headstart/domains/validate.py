@@ -18,7 +18,7 @@ from headstart.domains.labels import softmax
 from headstart.domains.two_sample import classifier_test
 from headstart.domains.weights import odds
 from headstart.predictor.calibration import fit_temperature
-from headstart.score.ridge import solve
+from headstart.score.ridge import Design, one_hot, standardise
 
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -45,6 +45,7 @@ class Seen:
         Xs: (N, D) features of those source examples.
         Xt: (M, D) features of the target's examples.
         consensus: (M,) what the mean of all models says of the target's examples; None: there is no other model.
+        decomposed: of `Xt`, standardised, for :func:`reversed_right`; None: it does that itself.
     """
 
     held: NDArray[np.floating]
@@ -54,6 +55,7 @@ class Seen:
     Xs: Features
     Xt: Features
     consensus: Labels | None = None
+    decomposed: Design | None = None
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,16 @@ def densities(seen: Seen, temperature: float = 0.05) -> Floats:
     Likeness is the cosine of predicted probabilities over `temperature` (Saito et al. 2021).
     """
     p = softmax(seen.asked)
-    p = p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
+    p = (p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)).astype(np.float32)
     every = max(1, -(-len(p) // MOST_NEIGHBOURS))
     others = p[::every]
-    likeness = p @ others.T / temperature
-    likeness[np.arange(0, len(p), every), np.arange(len(others))] = -np.inf
-    q = softmax(likeness)
-    terms: Floats = -(q * np.log(np.maximum(q, 1e-12))).sum(axis=1, keepdims=True)
-    return terms
+    # A likeness is 1 / temperature at most, and nobody is its own neighbour.
+    likeness = (p @ others.T - np.float32(1)) / np.float32(temperature)
+    likeness[np.arange(0, len(p), every), np.arange(len(others))] = -1e4
+    shares = np.exp(likeness)
+    total = np.maximum(shares.sum(axis=1, dtype=np.float64), 1e-300)
+    # -sum q log q of q = shares / total.
+    return np.asarray(np.log(total) - np.einsum("mn,mn->m", shares, likeness) / total)[:, None]
 
 
 neighbourhood = Validator("target", densities, _first, sure=True)
@@ -194,9 +198,19 @@ def reversed_right(seen: Seen) -> Floats:
     guessed = seen.asked.argmax(axis=1)
     if len(np.unique(guessed)) < 2:
         return np.asarray(seen.y == guessed[0], dtype=np.float64)[:, None]
-    S, T = ((X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-6) for X in (seen.Xs, seen.Xt))
-    found = solve(T.astype(np.float32), guessed, seen.asked.shape[1])
+    S = _standard(seen.Xs)
+    design = _decomposed(seen.Xt) if seen.decomposed is None else seen.decomposed
+    found = design.fit(one_hot(guessed, seen.asked.shape[1]))
     return np.asarray((S @ found.weight.T + found.bias).argmax(axis=1) == seen.y, dtype=np.float64)[:, None]
+
+
+def _standard(X: Features) -> Features:
+    return np.asarray((X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-6), dtype=np.float32)
+
+
+def _decomposed(Xt: Features) -> Design:
+    T = _standard(Xt)
+    return Design(T, scaling=standardise(T))
 
 
 circular = Validator("source", reversed_right, _first)
@@ -317,19 +331,18 @@ def agreement(
         for side, n in (("source", len(models[reference].y)), ("target", len(models[reference].asked)))
     }
     mean = np.mean([softmax(seen.asked) for seen in models.values()], axis=0).argmax(axis=1)
-    models = {name: replace(seen, consensus=mean) for name, seen in models.items()}
-    scales = [calibration(seen) for seen in models.values()]
+    design = _decomposed(models[reference].Xt)
+    models = {name: replace(seen, consensus=mean, decomposed=design) for name, seen in models.items()}
+    calibrated = [_calibrated(seen) for seen in models.values()]
     whole, drawn = {}, {}
     for v in trust:
-        pairs = zip(models.values(), scales, strict=True)
-        answers = [_answer(VALIDATORS[v], seen, *scale, counts) for seen, scale in pairs]
+        answers = [_answer(VALIDATORS[v], each, counts) for each in calibrated]
         whole[v], drawn[v] = np.array([value for value, _ in answers]), np.stack([d for _, d in answers], axis=1)
     at = names.index(reference)
     errors = {v: (drawn[v] - drawn[v][:, [at]]).std(axis=0, ddof=1) for v in trust}
     leads = {v: list(zip((whole[v] - whole[v][at]).tolist(), errors[v].tolist(), strict=True)) for v in trust}
-    firsts = np.zeros(len(names))
-    for k in range(resamples):
-        firsts[int(mean_ranks({v: drawn[v][k] for v in trust}, trust).argmin())] += 1 / resamples
+    best = mean_ranks(drawn, trust).argmin(axis=1)
+    firsts = np.bincount(best, minlength=len(names)) / resamples
     return weighed(
         {name: {v: float(whole[v][i]) for v in trust} for i, name in enumerate(names)},
         {name: {v: leads[v][i] for v in trust} for i, name in enumerate(names)},
@@ -341,25 +354,36 @@ def agreement(
     )
 
 
-def _answer(
-    ask: Validator, seen: Seen, scale: float, shifts: Floats, counts: Mapping[str, Floats]
-) -> tuple[float, Floats]:
+@dataclass(frozen=True)
+class _Calibrated:
+    """A model at its scale of logits and at one a step above; scale and shifts are those of :func:`calibration`."""
+
+    seen: Seen
+    surer: Seen
+    scale: float
+    shifts: Floats
+
+
+def _calibrated(seen: Seen) -> _Calibrated:
+    scale, shifts = calibration(seen)
+    return _Calibrated(scaled(seen, scale), scaled(seen, STEP * scale), scale, shifts)
+
+
+def _answer(ask: Validator, model: _Calibrated, counts: Mapping[str, Floats]) -> tuple[float, Floats]:
     """What a validator says of a calibrated model, and on every draw of examples, (R,).
 
     Args:
         ask: the validator.
-        seen: the model.
-        scale: of its logits; see :func:`calibration`.
-        shifts: likewise.
+        model: the model.
         counts: side -> (R, n), how often each draw has each example, over n.
     """
-    columns = ask.columns(scaled(seen, scale))
+    columns = ask.columns(model.seen)
     value = float(ask.of_means(columns.mean(axis=0)))
     draws = ask.of_means(counts[ask.side] @ columns)
     if ask.sure:  # how sure the model may be was found on examples that are drawn, too
-        more = float(ask.of_means(ask.columns(scaled(seen, STEP * scale)).mean(axis=0)))
-        slope = (more - value) / ((STEP - 1) * scale)
-        draws = draws + slope * (counts["source"] @ shifts)
+        more = float(ask.of_means(ask.columns(model.surer).mean(axis=0)))
+        slope = (more - value) / ((STEP - 1) * model.scale)
+        draws = draws + slope * (counts["source"] @ model.shifts)
     return value, draws
 
 
@@ -385,7 +409,8 @@ def calibration(seen: Seen) -> tuple[float, Floats]:
 def scaled(seen: Seen, scale: float) -> Seen:
     """The same with the logits of target predictions multiplied by `scale`."""
     logits = scale * np.asarray(seen.asked, dtype=np.float64)
-    return replace(seen, asked=logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    logits -= logits.max(axis=1, keepdims=True)
+    return replace(seen, asked=logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
 
 
 def weighed(
@@ -422,10 +447,10 @@ def weighed(
 
 
 def mean_ranks(values: Mapping[str, Floats], trust: Mapping[str, float]) -> Floats:
-    """(R,): by trust the mean over validators of the rank of each of R models; 1 is best, equals share a rank."""
+    """(..., R): by trust the mean over validators of the rank of each of R models; 1 is best, equals share a rank."""
     from scipy.stats import rankdata
 
-    ranks: Floats = sum(weight * rankdata(-values[v]) for v, weight in trust.items()) / sum(trust.values())
+    ranks: Floats = sum(weight * rankdata(-values[v], axis=-1) for v, weight in trust.items()) / sum(trust.values())
     return ranks
 
 
