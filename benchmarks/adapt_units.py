@@ -1,4 +1,9 @@
-"""The units of `benchmarks.adapt`: every way of adaptation fitted on one pair, kept until its code changes."""
+"""The units of `benchmarks.adapt`: every way of adaptation fitted on one pair, kept until its code changes.
+
+Ways are fitted one after another, as a run of `headstart adapt` does, and what several of them need of a pair is
+computed by the first: added up, it is counted once. So that a way can be compared with another library's by itself, it
+is fitted once more as if there were no other.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.linalg  # its BLAS, too, must be loaded to be limited
+import scipy.optimize
+import scipy.sparse
+import scipy.stats  # noqa: F401 - imports are no part of a fit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -24,7 +33,7 @@ from headstart.files import cache_directory
 from headstart.predictor import LinearHead
 from headstart.score import ridge
 from headstart.strategy import linear, pair, shallow
-from headstart.strategy.pair import paired
+from headstart.strategy.pair import Pair, paired
 from headstart.strategy.shallow import Shallow
 from headstart.target.split import folds
 from headstart.target.view import FOLDS
@@ -42,7 +51,8 @@ class Unit:
         held: rows of the source that were left out of the second fit of every route.
         asked: (R, M, C) log-probabilities of the target's examples, fitted on all of the source.
         left_out: (R, H, C) log-probabilities of the held-out source examples, fitted without them.
-        cpu: (R, 2) CPU seconds of either fit.
+        cpu: (R, 2) CPU seconds of either fit, after the ways before it.
+        alone: (R,) CPU seconds of the first fit without any other way; None: there is nothing that ways share.
     """
 
     names: tuple[str, ...]
@@ -50,6 +60,7 @@ class Unit:
     asked: NDArray[np.float32]
     left_out: NDArray[np.float32]
     cpu: NDArray[np.float64]
+    alone: NDArray[np.float64] | None = None
 
 
 def routes() -> Iterator[tuple[str, Shallow]]:
@@ -69,15 +80,15 @@ def unit(task: Task) -> Unit:
     if path.is_file():
         with np.load(path) as found:
             return Unit(
-                tuple(json.loads(str(found["names"]))), *(found[k] for k in ("held", "asked", "left_out", "cpu"))
+                tuple(json.loads(str(found["names"]))),
+                *(found[k] for k in ("held", "asked", "left_out", "cpu", "alone")),
             )
     made = _fitted(task)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, building = tempfile.mkstemp(suffix=".npz", dir=path.parent)
     with os.fdopen(handle, "wb") as stream:
-        np.savez_compressed(
-            stream, names=json.dumps(made.names), held=made.held, asked=made.asked, left_out=made.left_out, cpu=made.cpu
-        )
+        arrays = {"held": made.held, "asked": made.asked, "left_out": made.left_out, "cpu": made.cpu}
+        np.savez_compressed(stream, names=json.dumps(made.names), alone=made.alone, **arrays)
     os.replace(building, path)
     return made
 
@@ -86,7 +97,7 @@ def _fitted(task: Task) -> Unit:
     held = folds(task.ys, FOLDS, seed=0)[0]
     kept = np.setdiff1d(np.arange(len(task.ys)), held)
     Xs, ys = task.Xs[kept], task.ys[kept]
-    names, asked, left_out, cpu = [], [], [], []
+    names, asked, left_out, cpu, alone = [], [], [], [], []
     with threadpool_limits(1, user_api="blas"):
         for name, strategy in routes():
             began = time.process_time()
@@ -97,7 +108,11 @@ def _fitted(task: Task) -> Unit:
             names.append(name)
             asked.append(_log_probabilities(whole.target, task.Xt))
             left_out.append(_log_probabilities(part.source, task.Xs[held]))
-    return Unit(tuple(names), held, np.stack(asked), np.stack(left_out), np.array(cpu))
+        for _, strategy in routes():
+            began = time.process_time()
+            strategy.on(Pair(task.Xs, task.ys, task.Xt, task.classes), 0)
+            alone.append(time.process_time() - began)
+    return Unit(tuple(names), held, np.stack(asked), np.stack(left_out), np.array(cpu), np.array(alone))
 
 
 def fitted_alone(name: str, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -66,6 +66,7 @@ def record(
         "right": {name: np.arange(n) < n * score for name, score in right.items()},
         "change": dict.fromkeys(right, Change(0.5, flow, 0.0)),
         "cpu_seconds": dict.fromkeys(right, (2.0, 1.0)),
+        "alone_cpu_seconds": dict.fromkeys(right, 3.0),
         "choosing_cpu_seconds": 1.0,
         "said": said,
         "twins": {},

@@ -49,9 +49,9 @@ def _power(axes: Axes, ridge: float, power: float) -> Features:
     return np.asarray(raised)
 
 
-def directions(X: Features, most: int) -> Floats:
+def directions(X: Features, most: int) -> Features:
     """(D, d): the first principal axes of X, by the smaller Gram matrix."""
-    return np.asarray(Design(X).axes.directions[:, :most])
+    return np.asarray(Design(X, single=True).axes.directions[:, :most])
 
 
 def subspace(source: Axes, target: Axes, *, width: int = 30) -> Maps:

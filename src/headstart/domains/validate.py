@@ -86,7 +86,7 @@ def common_ground(X: Features, Z: Features, held: Labels, *, seed: int = 0) -> G
     """
     told = classifier_test(X, Z, permutations=0, seed=seed)
     weights = odds(told)[held]
-    both = np.concatenate([X[held], Z]).astype(np.float64)
+    both = np.concatenate([X[held], Z])
     onto = directions(both[:: max(1, len(both) // 2000)], WIDTH)
     narrow = [(part @ onto).astype(np.float32) for part in (X[held], Z)]
     return Ground(weights / max(float(weights.mean()), 1e-12), narrow[0], narrow[1], told.auc)
