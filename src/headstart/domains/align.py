@@ -131,5 +131,6 @@ def tca(
     shorter = (1 - np.sqrt(mu / (mu + sizes**2))) * Q.T  # (mu I + G'G)^(-1/2) = (I - shorter @ Q) / sqrt(mu)
     half = np.diag(np.sqrt(start.squares)) - (np.sqrt(start.squares)[:, None] * shorter) @ Q
     d, r = min(width, len(start.squares)), len(start.squares)
-    _, V = eigh(half.T @ half, subset_by_index=[r - d, r - 1], check_finite=False)
+    # To find all eigenvectors by halves is no slower than to find some by another way.
+    V = eigh(half.T @ half, driver="evd", overwrite_a=True, check_finite=False)[1][:, r - d :]
     return np.asarray((V - shorter @ (Q @ V))[:, ::-1] / np.sqrt(mu))

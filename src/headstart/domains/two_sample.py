@@ -21,6 +21,8 @@ FOLDS = 5
 PERMUTATIONS = 500
 FREEDOM = 0.15
 """Degrees of freedom of the domain classifier, as a share of the examples. It must not look at who is who."""
+SAFE = 1e-3
+"""Of the largest eigenvalue: where the penalty is larger than that, float32 does."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +96,21 @@ def _held_out(X: Features, Y: Floats, folds: list[NDArray[np.int64]]) -> Floats:
     from scipy.linalg import cholesky, solve_triangular
 
     mean, scale = standardise(X)
-    Z = ((X - mean) / scale).astype(np.float64)
-    n, scores = len(Z), np.empty_like(Y)
+    Z = (X - mean) / scale
+    gram, penalty = _gram(Z)
+    Z, n, scores = Z.astype(gram.dtype, copy=False), len(Z), np.empty_like(Y)
+    gram[np.diag_indices(len(gram))] += gram.dtype.type(penalty)
+    factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
     if n <= Z.shape[1]:
-        gram = Z @ Z.T
-        penalty = _penalty(gram, n)
-        outside = penalty * _inverse(gram, penalty)  # I - H
+        outside = penalty * _inverse(factor)  # I - H
         residual = outside @ Y - Y.mean(axis=0)
         for rows in folds:
             scores[rows] = Y[rows] - np.linalg.solve(outside[np.ix_(rows, rows)] - 1 / n, residual[rows])
         return scores
-    gram = Z.T @ Z
-    gram[np.diag_indices(len(gram))] += _penalty(gram, n)
-    factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
     W = solve_triangular(factor, Z.T, lower=True, overwrite_b=True, check_finite=False).T
-    residual = Y - W @ (W.T @ Y) - Y.mean(axis=0)
+    residual = Y - W @ (W.T @ Y.astype(W.dtype)) - Y.mean(axis=0)
     for rows in folds:
-        F = np.concatenate([W[rows], np.full((len(rows), 1), n**-0.5)], axis=1)
+        F = np.concatenate([W[rows], np.full((len(rows), 1), n**-0.5, W.dtype)], axis=1)
         if len(rows) <= F.shape[1]:
             inverted = np.linalg.solve(np.eye(len(rows)) - F @ F.T, residual[rows])
         else:
@@ -119,9 +119,24 @@ def _held_out(X: Features, Y: Floats, folds: list[NDArray[np.int64]]) -> Floats:
     return scores
 
 
-def _penalty(gram: Floats, examples: int) -> float:
-    """The penalty with `FREEDOM` degrees of freedom for each example, by eigenvalues."""
-    values = np.maximum(np.linalg.eigvalsh(gram), 0.0)
+def _gram(Z: Features) -> tuple[NDArray[Any], float]:
+    """The smaller Gram matrix, and the penalty with `FREEDOM` degrees of freedom for each example, by eigenvalues.
+
+    The matrix is in float32 where the penalty is so large that rounding does not matter.
+    """
+    from scipy.linalg import eigvalsh
+
+    for dtype in (np.float32, np.float64):
+        rows: NDArray[Any] = Z.astype(dtype, copy=False)
+        gram: NDArray[Any] = rows @ rows.T if len(Z) <= Z.shape[1] else rows.T @ rows
+        values = np.maximum(eigvalsh(gram, check_finite=False).astype(np.float64), 0.0)
+        penalty = _penalty(values, len(Z))
+        if penalty > SAFE * float(values[-1]):
+            break
+    return gram, penalty
+
+
+def _penalty(values: Floats, examples: int) -> float:
     wanted = min(max(1.0, FREEDOM * examples), 0.9 * float((values > 1e-9 * max(values[-1], 1e-300)).sum()))
     low, high = -30.0, 30.0  # of log penalty, relative to the largest value
     for _ in range(60):
@@ -131,13 +146,12 @@ def _penalty(gram: Floats, examples: int) -> float:
     return float(values[-1]) * math.exp(low) + 1e-300
 
 
-def _inverse(gram: Floats, penalty: float) -> Floats:
-    """(gram + penalty I)^-1; the matrix is lost."""
-    from scipy.linalg import cholesky, lapack
+def _inverse(factor: NDArray[Any]) -> NDArray[Any]:
+    """(L L')^-1 of a lower triangle L, which is lost."""
+    from scipy.linalg import lapack
 
-    gram[np.diag_indices(len(gram))] += penalty
-    inverse, _ = lapack.dpotri(cholesky(gram, lower=True, overwrite_a=True, check_finite=False), lower=1)
-    lower = np.tril(inverse)
+    potri = lapack.spotri if factor.dtype == np.float32 else lapack.dpotri
+    lower = np.tril(potri(factor, lower=1, overwrite_c=1)[0])
     return np.asarray(lower + np.tril(lower, -1).T)
 
 
