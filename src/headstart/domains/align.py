@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Features = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
+RIDGE = 100.0
+"""What CORAL usually adds to both covariances."""
 WIDEST = 256
 """TCA and JDA work on so many principal components of both domains at most."""
 
@@ -30,7 +32,7 @@ class Maps:
     target: Features | None
 
 
-def coral(source: Axes, target: Axes, *, ridge: float = 100.0) -> Maps:
+def coral(source: Axes, target: Axes, *, ridge: float = RIDGE) -> Maps:
     """CORAL (Sun, Feng & Saenko 2016): whiten the source, then give it the target's covariance.
 
     source @ (Cs + ridge I)^(-1/2) (Ct + ridge I)^(1/2); the target stays as it is.

@@ -146,6 +146,11 @@ class Design:
         return np.maximum(values, 1e-12), vectors
 
     @functools.cached_property
+    def _exact(self) -> Design:
+        """The same in float64."""
+        return Design(self.X, scaling=self.scaling, weights=self.weights, penalties=self.penalties)
+
+    @functools.cached_property
     def axes(self) -> Axes:
         """Principal axes: of examples that are centred by themselves those of principal component analysis."""
         values, vectors = self._decomposed
@@ -195,8 +200,7 @@ class Design:
         best = int(errors.argmin())
         penalty = float(self.penalties[best])
         if self.dtype == np.float32 and penalty < _ROUNDED * float(values[-1]):
-            exact = Design(self.X, scaling=self.scaling, weights=self.weights, penalties=self.penalties)
-            return exact.fit(Y)
+            return self._exact.fit(Y)
         dual = (along / (values + penalty).astype(self.dtype)[:, None]).astype(self.dtype)
         coefficients = vectors @ dual
         if self.wide:

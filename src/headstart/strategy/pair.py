@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -11,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.domains.align import Maps, Reduced, coral, reduced
+from headstart.domains.align import RIDGE, Maps, Reduced, coral, reduced
 from headstart.domains.labels import Calibrated, calibrate
 from headstart.domains.two_sample import squared_distances
 from headstart.predictor import LinearHead
@@ -114,8 +115,8 @@ class Pair:
     @functools.cached_property
     def single(self) -> bool:
         """Whether single precision is enough for ridge regression on these features."""
-        squares = self.source.axes.squares
-        return bool(len(squares) and self.reference.penalty >= SAFE * float(squares[0]))
+        large = SAFE * float(self.source.axes.squares.max(initial=0.0))
+        return bool(self.source.dtype == np.float32 and self.reference.penalty >= large)
 
     @functools.cached_property
     def union(self) -> Reduced:
@@ -129,7 +130,7 @@ class Pair:
         found /= np.float32(max(float(np.median(found)), 1e-12))
         return found
 
-    def recoloured(self, ridge: float) -> tuple[Maps, Features]:
+    def recoloured(self, ridge: float = RIDGE) -> tuple[Maps, Features]:
         """CORAL's maps, and (N, D) the recoloured source."""
 
         def made() -> tuple[Maps, Features]:
@@ -138,13 +139,7 @@ class Pair:
 
         return self.once(("coral", ridge), made)
 
-    def sides(
-        self,
-        found: LinearHead,
-        *,
-        source: NDArray[np.floating] | None = None,
-        target: NDArray[np.floating] | None = None,
-    ) -> Sides:
+    def sides(self, found: LinearHead, *, source: Map = None, target: Map = None) -> Sides:
         """A classifier of standardised features, after a map of either domain where there is one, (D, d)."""
         return Sides(on_raw(found, *self.of_target, target), on_raw(found, *self.of_source, source))
 
@@ -154,6 +149,7 @@ def _by(X: Features, moments: tuple[Features, Features]) -> Features:
 
 
 _recent: dict[bytes, Pair] = {}
+_guard = threading.Lock()
 
 
 def paired(Xs: Features, ys: Labels, Xt: Features, classes: int) -> Pair:
@@ -166,12 +162,13 @@ def paired(Xs: Features, ys: Labels, Xt: Features, classes: int) -> Pair:
     for array in (Xs, ys, Xt):
         digest.update(np.ascontiguousarray(array).data)
     key = digest.digest()
-    pair = _recent.pop(key, None) or Pair(Xs, ys, Xt, classes)
     rows = len(Xs) + len(Xt)
-    if rows * (rows + Xs.shape[1]) <= LARGEST:
-        _recent[key] = pair
-        while len(_recent) > RECENT:
-            del _recent[next(iter(_recent))]
+    with _guard:
+        pair = _recent.pop(key, None) or Pair(Xs, ys, Xt, classes)
+        if rows * (rows + Xs.shape[1]) <= LARGEST:
+            _recent[key] = pair
+            while len(_recent) > RECENT:
+                del _recent[next(iter(_recent))]
     return pair
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headstart.domains.align import RIDGE
 from headstart.source.card import SourceCard
 from headstart.strategy.contract import Adapt
 from headstart.strategy.pair import Pair, Sides, classifier
@@ -23,7 +24,7 @@ class Coral(Shallow):
 
     name: ClassVar[str] = "coral"
 
-    ridge: float | None = 100.0
+    ridge: float | None = RIDGE
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:

@@ -37,7 +37,7 @@ class Propagate(Shallow):
 
     def sides(self, pair: Pair, seed: int) -> Sides:
         """Ridge to the propagated labels, source examples keeping theirs."""
-        maps, S = pair.recoloured(100.0)
+        maps, S = pair.recoloured()
         both = pair.once("recoloured and target", lambda: np.concatenate([S, pair.aligned]))
         around = pair.once(("graph", self.neighbours), lambda: graph(both, neighbours=self.neighbours))
         design = pair.once("design of both", lambda: Design(both, single=True))
