@@ -6,7 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 
+from headstart.domains import weights as density
 from headstart.domains.align import coral, mean_gaps, reduced, subspace, tca
 from headstart.domains.spread import graph, propagate
 from headstart.domains.transport import carried, class_transport, sinkhorn
@@ -39,6 +41,58 @@ def test_weights_are_flat_where_nothing_moved(name: str) -> None:
     rng = np.random.default_rng(1)
     weights = WEIGHTS[name](rng.normal(size=(120, 2)), rng.normal(size=(120, 2)))
     assert effective(weights) > 60
+
+
+def test_the_projection_has_mean_one_within_its_bounds_and_no_nearer_point_has() -> None:
+    rng = np.random.default_rng(9)
+    v = 5 * rng.normal(size=200)
+    for start in (0.0, 1e3):
+        w, shift = density._onto_simplex(v, 2.5, start)
+        assert w.mean() == pytest.approx(1)
+        assert w == pytest.approx(np.clip(v - shift, 0, 2.5))  # the conditions of Karush, Kuhn and Tucker
+        assert (w == 0).any()
+        assert (w == 2.5).any()
+
+
+def test_the_bound_of_the_largest_eigenvalue_is_above_it_and_close() -> None:
+    X = np.random.default_rng(10).normal(size=(60, 2))
+    K = np.exp(-squared_distances(X, X)).astype(np.float32)
+    largest = float(np.linalg.eigvalsh(K.astype(np.float64))[-1])
+    assert largest * (1 - 1e-6) <= density._largest(K) <= 1.05 * largest
+
+
+def test_mixtures_are_those_of_most_likelihood_each_on_the_examples_that_it_is_fitted_on() -> None:
+    U = np.repeat(np.eye(2, dtype=np.float32) + 0.001, [30, 70], axis=0)
+    kept = np.stack([np.ones(100), np.arange(100) < 60], axis=1).astype(np.float32)
+    assert density._mixture(U, kept, 200)[0] == pytest.approx([0.3, 0.5], abs=0.05)
+
+
+def test_losses_of_folds_are_those_of_fits_without_them() -> None:
+    rng = np.random.default_rng(11)
+    S, U = rng.random((50, 4)), rng.random((40, 4))
+    of_source, of_target = np.arange(50) % 5, np.arange(40) % 5
+    losses = density._held_out_losses(S, U, of_source, of_target, 0.1)
+    direct = 0.0
+    for k in range(5):
+        s, u = S[of_source != k], U[of_target != k]
+        H = 0.1 * u.T @ u / len(u) + 0.9 * s.T @ s / len(s)
+        theta = np.linalg.solve(H + density.PENALTIES[1] * np.eye(4), u.mean(axis=0))
+        s, u = S[of_source == k] @ theta, U[of_target == k] @ theta
+        direct += 0.05 * (u**2).mean() + 0.45 * (s**2).mean() - u.mean()
+    assert losses[1] == pytest.approx(direct)
+
+
+def test_tca_solves_its_generalised_eigenproblem() -> None:
+    rng = np.random.default_rng(12)
+    S, T = rng.normal(size=(40, 6)), rng.normal(size=(30, 6)) + 0.5
+    ys, yt, mu = np.arange(40) % 2, np.arange(30) % 2, 0.3
+    start = reduced(S, T)
+    W = tca(start, width=3, mu=mu, ys=ys, yt=yt)
+    Z, gaps = np.concatenate([start.source, start.target]), mean_gaps(start.source, start.target, ys, yt)
+    against = 70 * gaps.T @ gaps / len(gaps) + mu * np.eye(6)
+    centred = Z - Z.mean(axis=0)
+    _, V = eigh(centred.T @ centred, against)
+    assert np.abs(np.einsum("rd,rs,sd->d", W, against, V[:, :2:-1])) == pytest.approx(np.ones(3), abs=1e-6)
 
 
 def test_coral_gives_the_source_the_covariance_of_the_target() -> None:

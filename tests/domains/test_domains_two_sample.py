@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from headstart.domains import two_sample
 from headstart.domains.concept import concept_shift
 from headstart.domains.two_sample import auc_interval, classifier_test, features_moved, in_the_plane, mmd
+from headstart.score.ridge import standardise
 
 pytestmark = pytest.mark.fast
 
@@ -48,6 +50,27 @@ def test_scores_are_those_of_models_fitted_without_the_fold() -> None:
     # One wild source example would be scored as source had it been fitted on: out of fold it looks like the target.
     assert far.source[-1] > np.median(far.target)
     assert told.auc > 0.8
+
+
+@pytest.mark.parametrize(
+    "shape", [(40, 60), (40, 25), (90, 8), (600, 300)], ids=["wide", "folds of few", "folds of many", "single"]
+)
+def test_held_out_scores_are_those_of_ridge_regression_on_the_other_folds(shape) -> None:
+    rng = np.random.default_rng(7)
+    X, Y = rng.normal(size=shape).astype(np.float32), rng.normal(size=(shape[0], 2))
+    folds = [np.arange(shape[0])[k::5] for k in range(5)]
+    found = two_sample._held_out(X, Y, folds)
+    mean, scale = standardise(X)
+    Z = ((X - mean) / scale).astype(np.float64)
+    penalty = two_sample._gram((X - mean) / scale)[1]
+    freedom = np.linalg.eigvalsh(Z.T @ Z)
+    assert (freedom / (freedom + penalty)).sum() == pytest.approx(min(0.15 * len(Z), 0.9 * min(shape)), rel=1e-3)
+    for rows in folds:
+        others = np.setdiff1d(np.arange(len(Z)), rows)
+        centre, offset = Z[others].mean(axis=0), Y[others].mean(axis=0)
+        A = Z[others] - centre
+        weight = np.linalg.solve(A.T @ A + penalty * np.eye(shape[1]), A.T @ (Y[others] - offset))
+        assert found[rows] == pytest.approx((Z[rows] - centre) @ weight + offset, abs=1e-4)
 
 
 def test_the_interval_of_an_auc_covers_the_truth() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.score.ridge import standardise
+from headstart.score.ridge import SINGLE, standardise
 
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -21,8 +21,6 @@ FOLDS = 5
 PERMUTATIONS = 500
 FREEDOM = 0.15
 """Degrees of freedom of the domain classifier, as a share of the examples. It must not look at who is who."""
-SAFE = 1e-3
-"""Of the largest eigenvalue: where the penalty is larger than that, float32 does."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def _gram(Z: Features) -> tuple[NDArray[Any], float]:
         gram: NDArray[Any] = rows @ rows.T if len(Z) <= Z.shape[1] else rows.T @ rows
         values = np.maximum(eigvalsh(gram, check_finite=False).astype(np.float64), 0.0)
         penalty = _penalty(values, len(Z))
-        if penalty > SAFE * float(values[-1]):
+        if penalty > SINGLE * float(values[-1]):
             break
     return gram, penalty
 

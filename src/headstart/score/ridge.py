@@ -21,7 +21,7 @@ _BLOCK = 2048  # rows whose float64 copies are held at once: beside the features
 _KEPT = 4_000_000  # numbers: so many are standardised once and not whenever they are needed
 _AT_ONCE = 4_000_000  # leave-one-out residuals of several penalties that are held at once
 _SMALL = 256  # single precision is no faster for Gram matrices of so many rows
-_ROUNDED = 1e-5  # of the largest eigenvalue: what single precision may blur
+SINGLE = 1e-4  # of a Gram matrix's largest eigenvalue: a penalty of so much is not touched by single precision
 
 
 def standardise(X: Floats) -> tuple[Floats, Floats]:
@@ -199,7 +199,7 @@ class Design:
                 errors[some] += np.einsum("ncp,ncp->p", residuals, residuals)
         best = int(errors.argmin())
         penalty = float(self.penalties[best])
-        if self.dtype == np.float32 and penalty < _ROUNDED * float(values[-1]):
+        if self.dtype == np.float32 and penalty < SINGLE * float(values[-1]):
             return self._exact.fit(Y)
         dual = (along / (values + penalty).astype(self.dtype)[:, None]).astype(self.dtype)
         coefficients = vectors @ dual

@@ -16,7 +16,7 @@ from headstart.domains.align import RIDGE, Maps, Reduced, coral, reduced
 from headstart.domains.labels import Calibrated, calibrate
 from headstart.domains.two_sample import squared_distances
 from headstart.predictor import LinearHead
-from headstart.score.ridge import Design, one_hot, standardise
+from headstart.score.ridge import SINGLE, Design, one_hot, standardise
 from headstart.strategy.linear import Ridge
 
 Floats = NDArray[np.float64]
@@ -29,8 +29,6 @@ RECENT = 2
 """So many pairs are kept: a run fits each way without a fold of the source, and on all of it."""
 LARGEST = 2**25
 """A pair of more numbers, rows of both domains times rows and features, is not kept: it would fill the memory."""
-SAFE = 1e-4
-"""Where the source's penalty is this share of its largest eigenvalue or more, single precision is enough."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Pair:
     @functools.cached_property
     def single(self) -> bool:
         """Whether single precision is enough for ridge regression on these features."""
-        large = SAFE * float(self.source.axes.squares.max(initial=0.0))
+        large = SINGLE * float(self.source.axes.squares.max(initial=0.0))
         return bool(self.source.dtype == np.float32 and self.reference.penalty >= large)
 
     @functools.cached_property
