@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.score.ridge import SINGLE, standardise
+from headstart.score.ridge import SINGLE, SMALL, standardise
 
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -124,7 +124,7 @@ def _gram(Z: Features) -> tuple[NDArray[Any], float]:
     """
     from scipy.linalg import eigvalsh
 
-    for dtype in (np.float32, np.float64):
+    for dtype in (np.float32, np.float64) if min(Z.shape) > SMALL else (np.float64,):
         rows: NDArray[Any] = Z.astype(dtype, copy=False)
         gram: NDArray[Any] = rows @ rows.T if len(Z) <= Z.shape[1] else rows.T @ rows
         values = np.maximum(eigvalsh(gram, check_finite=False).astype(np.float64), 0.0)

@@ -20,7 +20,7 @@ COARSE = PENALTIES[::3]  # a factor of ten apart: enough for a score
 _BLOCK = 2048  # rows whose float64 copies are held at once: beside the features, memory hardly grows with N
 _KEPT = 4_000_000  # numbers: so many are standardised once and not whenever they are needed
 _AT_ONCE = 4_000_000  # leave-one-out residuals of several penalties that are held at once
-_SMALL = 256  # single precision is no faster for Gram matrices of so many rows
+SMALL = 256  # single precision is no faster for Gram matrices of so many rows
 SINGLE = 1e-4  # of a Gram matrix's largest eigenvalue: a penalty of so much is not touched by single precision
 
 
@@ -103,7 +103,7 @@ class Design:
     ) -> None:
         self.X, self.scaling, self.penalties = X, scaling, penalties
         self.wide = len(X) <= X.shape[1]
-        self.dtype = np.float32 if single and min(X.shape) > _SMALL else np.float64
+        self.dtype = np.float32 if single and min(X.shape) > SMALL else np.float64
         self.weights = weights
         self.share = np.full(len(X), 1 / len(X)) if weights is None else weights / weights.sum()
         self.root = np.sqrt(len(X) * self.share)[:, None]
