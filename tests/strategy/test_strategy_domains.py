@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from headstart.predictor import LinearHead
-from headstart.score.ridge import Design, one_hot
+from headstart.score.ridge import PENALTIES, Design, one_hot
 from headstart.strategy import ADAPTATIONS
 from headstart.strategy.adapt import tri_train
-from headstart.strategy.pair import Pair, Sides, Taught, classifier, on_raw, paired
+from headstart.strategy.pair import Pair, Sides, Taught, classifier, on_raw, paired, weighted
 from headstart.strategy.shallow import Domains, OnFeatures, Shallow
 
 pytestmark = pytest.mark.fast
@@ -128,6 +128,16 @@ def test_what_is_taught_is_ridge_on_both_whatever_its_gram_matrix_was_put_togeth
     assert whole.weight == pytest.approx(factor * found.weight, abs=1e-4)
 
 
+def test_single_precision_does_not_hide_a_small_penalty_behind_a_large_one() -> None:
+    """With few examples that count, errors may have two minima, the lower one where single precision sees noise."""
+    rng = np.random.default_rng(17)
+    basis = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    X = (basis * np.geomspace(1e3, 1e-1, 300)).astype(np.float32)
+    Y = X @ (rng.normal(size=(300, 1)) / np.geomspace(1e3, 1e-1, 300)[:, None]) + 1e-3 * rng.normal(size=(300, 1))
+    single, double = (Design(X, single=each).fit(Y) for each in (True, False))
+    assert single.penalty == double.penalty
+
+
 @pytest.mark.parametrize("shape", [(300, 280), (280, 300)], ids=["more examples", "more features"])
 @pytest.mark.parametrize("noise", [1.0, 1e-4], ids=["large penalty", "penalty that rounding would touch"])
 def test_single_precision_finds_what_double_precision_finds(shape, noise) -> None:
@@ -159,6 +169,12 @@ def test_ridge_with_weights_is_that_of_repeated_examples_and_its_left_out_scores
     penalty = min(fits, key=lambda p: np.abs(fits[p] - found.weight).max())
     assert found.weight == pytest.approx(fits[penalty], abs=1e-8)
     assert found.penalty == pytest.approx(penalty)
+    # Examples without weight are predicted, and change nothing.
+    more = weighted(np.concatenate([Z, Z[:5] + 1]), np.concatenate([Y, Y[:5]]), np.concatenate([weights, np.zeros(5)]))
+    scaled = Design(Z, weights=weights, penalties=PENALTIES * n / (n + 5)).fit(Y)
+    assert more.head.weight == pytest.approx(scaled.weight, abs=1e-5)
+    assert more.left_out[:n] == pytest.approx(scaled.left_out, abs=1e-5)
+    assert more.left_out[n:] == pytest.approx((Z[:5] + 1) @ scaled.weight.T + scaled.bias, abs=1e-5)
     # What the first example would score, had it no weight.
     without = normal.copy()
     without[0] = 0.0

@@ -84,10 +84,10 @@ class Design:
     Args:
         X: (N, D).
         scaling: mean and scale, (D,) each, by which X is standardised; None: it is as it should be.
-        weights: (N,), not negative; None: all the same.
-        penalties: (P,) the lambdas to choose among.
-        single: compute in float32 what is large, which halves the time. Where the chosen lambda is so small against the
-            largest eigenvalue that rounding would touch it, everything is done again in float64.
+        weights: (N,), above zero; None: all the same.
+        penalties: (P,) the lambdas to choose among, the smallest first.
+        single: compute in float32 what is large, which halves the time. Where the best lambda may be so small against
+            the largest eigenvalue that rounding would touch it, everything is done again in float64.
         gram: the smaller Gram matrix of the centred rows times the roots of their weights of mean 1, where it is known.
     """
 
@@ -199,7 +199,7 @@ class Design:
                 errors[some] += np.einsum("ncp,ncp->p", residuals, residuals)
         best = int(errors.argmin())
         penalty = float(self.penalties[best])
-        if self.dtype == np.float32 and penalty < SINGLE * float(values[-1]):
+        if self.dtype == np.float32 and self._blurred(errors, best):
             return self._exact.fit(Y)
         dual = (along / (values + penalty).astype(self.dtype)[:, None]).astype(self.dtype)
         coefficients = vectors @ dual
@@ -208,17 +208,20 @@ class Design:
         left_out, chosen = np.empty_like(Y, dtype=np.float64), slice(best, best + 1)
         maps = self._maps(along, chosen)
         for at in self._blocks():
-            residual = self._residuals(T, maps, at, chosen)[:, :, 0]
-            left_out[at] = Y[at] - residual / np.maximum(self.root[at], 1e-6)
-            if (weightless := self.root[at, 0] <= 1e-6).any():  # such an example is left out already
-                rows = self._standardised(at)[weightless] - self.centre
-                left_out[at][weightless] = rows @ coefficients + offset
+            left_out[at] = Y[at] - self._residuals(T, maps, at, chosen)[:, :, 0] / self.root[at]
         weight = coefficients.T.astype(np.float64)
         bias = offset - weight @ self.centre
         if self.scaling is not None:
             weight = weight / self.scaling[1]
             bias = bias - weight @ self.scaling[0]
         return Solution(weight, bias, penalty, left_out)
+
+    def _blurred(self, errors: Doubles, best: int) -> bool:
+        """Whether the best penalty is, or may be, among those at which single precision blurs the errors."""
+        clear = np.flatnonzero(self.penalties >= SINGLE * float(self._decomposed[0][-1]))
+        if len(clear) < 2 or best < clear[0]:
+            return True
+        return bool(errors[clear[0]] < errors[clear[1]])  # they fall towards smaller ones
 
     def _maps(self, along: NDArray[Any], some: slice) -> NDArray[Any]:
         """(r or D, C p): what makes fitted values of the basis, or of rows, at some penalties."""

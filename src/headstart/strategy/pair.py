@@ -6,7 +6,7 @@ import functools
 import hashlib
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from headstart.domains.align import RIDGE, Maps, Reduced, coral, reduced
 from headstart.domains.labels import Calibrated, calibrate
 from headstart.domains.two_sample import squared_distances
 from headstart.predictor import LinearHead
-from headstart.score.ridge import SINGLE, Design, one_hot, standardise
+from headstart.score.ridge import PENALTIES, SINGLE, Design, one_hot, standardise
 from headstart.strategy.linear import Ridge
 
 Floats = NDArray[np.float64]
@@ -29,6 +29,9 @@ RECENT = 2
 """So many pairs are kept: a run fits each way without a fold of the source, and on all of it."""
 LARGEST = 2**25
 """A pair of more numbers, rows of both domains times rows and features, is not kept: it would fill the memory."""
+
+WEIGHTLESS = 1e-12
+"""An example of this weight, of mean 1, does not count."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,13 @@ def weighted(Z: NDArray[np.floating], Y: Floats, weights: Floats) -> Ridge:
         Y: (N, C) between -1 and 1.
         weights: (N,), not negative.
     """
-    return Ridge.of(Design(Z, weights=weights, single=True).fit(Y))
+    # An example without weight is left out already; weights and penalties are as if it were there.
+    used = weights > WEIGHTLESS * weights.mean()
+    penalties = PENALTIES * float(used.mean())
+    found = Design(Z[used], weights=weights[used], penalties=penalties, single=True).fit(Y[used])
+    left_out = np.asarray(Z @ found.weight.T + found.bias)
+    left_out[used] = found.left_out
+    return Ridge.of(replace(found, penalty=found.penalty / float(used.mean()), left_out=left_out))
 
 
 class Taught:
