@@ -6,8 +6,8 @@
 - `corrupted`: photos of flowers, textures and insects; half of each class as it is, the other half as a worse camera
   gives it: out of focus, dark and noisy, or with few pixels (after ImageNet-C, Hendrycks & Dietterich 2019).
 
-Features are those of the bundled EfficientNet-Lite0. Office-Caltech exists as bags of words alone, the simulated shifts
-are points in a plane, and of texts there is no bundled encoder that can be trained, so that deep ways cannot have these.
+Features are those of the bundled EfficientNet-Lite0. Office-Caltech exists as bags of words alone, simulated shifts are
+points in a plane, and no bundled encoder of texts can be trained, so that deep ways cannot have these.
 """
 
 from __future__ import annotations

@@ -55,14 +55,26 @@ RECORD = {family: {way: gains[i] for way, gains in _GAINS.items()} for i, family
 No pair counts for more than `CAP`. As `benchmarks/adapt.py` measured it with the target's labels; `python -m
 benchmarks.adapt` prints it.
 """
+PICTURES = ("pacs", "digit pictures", "corrupted")
+_LEADS: dict[str, tuple[float, float, float]] = {
+}
+AHEAD = {family: {way: leads[i] for way, leads in _LEADS.items()} for i, family in enumerate(PICTURES)}
+"""Family of pairs of domains of pictures -> deep way -> mean lead in accuracy over the usual shallow way.
+
+Deep ways can be measured on pictures alone, so that their means over the families of `RECORD` would be of other pairs
+than those of the shallow ways. They are compared with the one that is shipped otherwise, on the same pairs, those whose
+domains are apart, and on features of the same network. No pair's lead counts for more than `CAP`, however much both
+gain. As `benchmarks/adapt_deep.py` measured it; `python -m benchmarks.adapt_deep` prints it.
+"""
 
 
 def usual(names: Iterable[str], families: Iterable[Mapping[str, float]]) -> str | None:
-    """The way with the best mean record over families; None where none of `names` gained anywhere on average.
+    """The way with the best mean record over families; None where none of `names` gained anything on average.
 
     Args:
         names: of the ways that there are.
-        families: of each its ways' gains. Whoever judges a choice leaves out the family that the choice is about.
+        families: of each its ways' gains, as in `RECORD`, or their leads, as in `AHEAD`. Whoever judges a choice leaves
+            out the family that the choice is about.
     """
     found = list(families)
     means = {
@@ -120,6 +132,24 @@ class Decision:
     change: Change | None
 
 
+def wanted(
+    names: Iterable[str],
+    families: Iterable[Mapping[str, float]] | None = None,
+    leads: Iterable[Mapping[str, float]] | None = None,
+) -> list[str]:
+    """The ways with a record that may be shipped, the first that the guard allows: a deep one, then the usual one.
+
+    Args:
+        names: of the ways that there are.
+        families: as for :func:`usual`; None: all of `RECORD`.
+        leads: of deep ways over the shallow one with the best record, likewise; None: all of `AHEAD`.
+    """
+    names = list(names)
+    deep = usual(names, AHEAD.values() if leads is None else leads)
+    shallow = usual(names, RECORD.values() if families is None else families)
+    return [way for way in (deep, shallow) if way is not None]
+
+
 def decided(
     said: Agreement,
     seen: Mapping[str, Seen],
@@ -127,6 +157,7 @@ def decided(
     adapted: Iterable[str],
     *,
     families: Iterable[Mapping[str, float]] | None = None,
+    leads: Iterable[Mapping[str, float]] | None = None,
 ) -> Decision:
     """Choose between source-only and an adaptation.
 
@@ -135,16 +166,29 @@ def decided(
         seen: what they saw of each model.
         reference: source-only.
         adapted: the other models that may be shipped, the one that validators rank first first.
-        families: as for :func:`usual`; None: all of `RECORD`.
+        families: as for :func:`wanted`.
+        leads: likewise.
     """
     names = list(adapted)
-    way = usual(names, RECORD.values() if families is None else families)
-    if way is None:
+    ways = wanted(names, families, leads)
+    if not ways:
         shipped, reason = guarded(said, reference)
         return Decision(names[0], shipped, reason, None)
-    what = change(seen[reference], seen[way])
-    fine, reason = allowed(way, what, said.apart, reference)
-    return Decision(way, way if fine else reference, reason, what)
+    return first_allowed(ways, {way: change(seen[reference], seen[way]) for way in ways}, said.apart, reference)
+
+
+def first_allowed(ways: list[str], changes: Mapping[str, Change], apart: float, reference: str) -> Decision:
+    """The first way that the guard lets pass is shipped; where it lets none pass, source-only is.
+
+    Args:
+        ways: one or more, as :func:`wanted` gives them.
+        changes: what each changes.
+        apart: as for :func:`allowed`.
+        reference: the name of source-only.
+    """
+    found = [(way, *allowed(way, changes[way], apart, reference)) for way in ways]
+    way, fine, reason = next((each for each in found if each[1]), found[0])
+    return Decision(way, way if fine else reference, reason, changes[way])
 
 
 def allowed(
