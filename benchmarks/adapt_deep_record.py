@@ -73,9 +73,7 @@ def examined(pair: Pair) -> Examined:
         apart = classifier_test(task.Xs, task.Xt[rows], permutations=0, seed=0).auc
     at = fitted.names.index
     base = fitted.asked[at(SOURCE_ONLY)]
-    reference = Seen(
-        fitted.left_out[at(SOURCE_ONLY)], task.ys[fitted.held], ground.weights, base, ground.Xs, ground.Xt
-    )
+    reference = Seen(fitted.left_out[at(SOURCE_ONLY)], task.ys[fitted.held], ground.weights, base, ground.Xs, ground.Xt)
 
     def cases(said: dict[str, NDArray[np.float32]], rows: NDArray[np.int64], apart: float) -> dict[str, Case]:
         own, truth = replace(reference, asked=base[rows]), task.yt[rows]
@@ -155,9 +153,7 @@ def _family(family: str, found: list[Examined], leads: Leads) -> dict[str, Any]:
             }
             for i, pair in enumerate(found)
         ],
-        "accuracy": {
-            way: round(mean(float(pair.right[way].mean()) for pair in found), 4) for way in found[0].right
-        },
+        "accuracy": {way: round(mean(float(pair.right[way].mean()) for pair in found), 4) for way in found[0].right},
         "usual": shallow,
         "chosen": ways,
         "ways": told,

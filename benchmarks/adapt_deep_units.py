@@ -89,9 +89,7 @@ def twin(pair: Pair, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     return _kept(pair, f"{name}, twin", settings()[name].spec(EPISODE, "candidate", 0), rows)[0]
 
 
-def _kept(
-    pair: Pair, called: str, spec: Spec, rows: NDArray[np.int64] | None
-) -> tuple[NDArray[np.float32], float]:
+def _kept(pair: Pair, called: str, spec: Spec, rows: NDArray[np.int64] | None) -> tuple[NDArray[np.float32], float]:
     path = folder(pair) / f"{called}.npz"
     if not path.is_file():
         before_training(pair)

@@ -56,8 +56,7 @@ No pair counts for more than `CAP`. As `benchmarks/adapt.py` measured it with th
 benchmarks.adapt` prints it.
 """
 PICTURES = ("pacs", "digit pictures", "corrupted")
-_LEADS: dict[str, tuple[float, float, float]] = {
-}
+_LEADS: dict[str, tuple[float, float, float]] = {}
 AHEAD = {family: {way: leads[i] for way, leads in _LEADS.items()} for i, family in enumerate(PICTURES)}
 """Family of pairs of domains of pictures -> deep way -> mean lead in accuracy over the usual shallow way.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from headstart.budget import Budget
 from headstart.predictor import LinearHead, Predictor
 from headstart.score.ridge import standardise
@@ -13,7 +15,7 @@ from headstart.strategy.adapt.adabn import AdaBN
 from headstart.strategy.adapt.tri_train import TriTrain
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.strategy.deep import refuse
-from headstart.strategy.shallow import Domains, Features, on_raw
+from headstart.strategy.shallow import Domains, Features
 from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
@@ -107,8 +109,8 @@ class AdaBNTriTrain:
 
 
 def _moved(head: LinearHead, before: Features, after: Features) -> LinearHead:
-    """A head on features of the source domain as one on its features by the target's statistics: by moments."""
-    mean, scale = standardise(before)
-    weight = head.weight.astype("float64")
-    standard = LinearHead((weight * scale).astype("float32"), (head.bias + weight @ mean).astype("float32"))
-    return on_raw(standard, *standardise(after))
+    """A head on features (N, D) of the source domain as one on those by the target's statistics: by their moments."""
+    (mean, scale), (moved, stretched) = standardise(before), standardise(after)
+    ratio, weight = scale / stretched, head.weight.astype(np.float64)
+    bias = head.bias + weight @ (mean - ratio * moved)
+    return LinearHead((weight * ratio).astype(np.float32), bias.astype(np.float32))
