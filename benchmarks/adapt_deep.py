@@ -84,6 +84,9 @@ def main(
         return
     torch.set_num_threads(1)
     why = environment.lacking(requirements=environment.DOMAINS_DEEP) if peer else "not asked for"
+    of_pacs = {pair.task.name: pair for pair in FAMILIES["pacs"][0]()}
+    for name in PAIRS[:pairs]:
+        units.before_training(of_pacs[name])
     found: dict[str, list[record.Examined]] = {}
     for family in chosen:
         found[family] = []
@@ -92,7 +95,6 @@ def main(
             print(f"   {family}, {pair.task.name}: {_scores(found[family][-1].right)}", file=sys.stderr, flush=True)
     recorded = record.summary(found)
     leads = record.without({family: each["record"] for family, each in recorded.items()}, "pacs")
-    of_pacs = {pair.task.name: pair for pair in FAMILIES["pacs"][0]()}
     records: list[dict[str, Any]] = []
     for number, name in enumerate(PAIRS[:pairs]):
         pair = of_pacs[name]

@@ -24,10 +24,8 @@ from headstart.domains.record import CAP, RECORD, first_allowed, usual, wanted
 from headstart.domains.validate import APART
 
 WAYS = ("adabn-tri-train", "shot", "adabn")
-"""Deep ways that are measured on every pair: the best two on the first pairs, and what both begin with.
-
-The others are behind these on photos to every other style, and take a quarter of a minute and more for each fit.
-"""
+"""Deep ways that are measured on every pair: the two that are ahead of tri-train on average over photos to the other
+styles, and what both begin with. The others are behind it there, and take a quarter of a minute for each fit."""
 SAME = {"digit pictures": "digits"}
 """Family of pictures -> the family of `RECORD` that is made of the same data, where it is called otherwise."""
 

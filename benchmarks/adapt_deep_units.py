@@ -92,7 +92,7 @@ def twin(pair: Pair, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 def _kept(pair: Pair, called: str, spec: Spec, rows: NDArray[np.int64] | None) -> tuple[NDArray[np.float32], float]:
     path = folder(pair) / f"{called}.npz"
     if not path.is_file():
-        before_training(pair)
+        path.parent.mkdir(parents=True, exist_ok=True)
         asked = pair.asked if rows is None else pair.asked.take(rows)
         view = pair.view if rows is None else replace(pair.view, unlabelled=asked)
         found = execute(spec, view, asked, budget=Budget(), bench=_bench(pair)).result
@@ -114,7 +114,8 @@ def _bench(pair: Pair) -> Bench:
 def before_training(pair: Pair) -> float:
     """CPU seconds that the first deep way takes until it trains: reading the pictures, values at the cut, the head.
 
-    Measured as a trial of one step that finds an empty store; the trials after it find that store.
+    Measured as a trial of one step that finds an empty store; the trials after it find that store, so that it must be
+    the first where their time is to be compared.
     """
     path = folder(pair) / "before_training.json"
     if not path.is_file():
