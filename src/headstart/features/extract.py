@@ -15,7 +15,7 @@ from headstart import profile
 from headstart.errors import TrialError
 from headstart.features.body import Body, Part, Progress
 from headstart.features.engine import POOLED
-from headstart.store import Store
+from headstart.store import Recent, Store
 from headstart.target.inputs import Inputs
 
 
@@ -43,6 +43,7 @@ def extract(
     inputs: Inputs,
     *,
     store: Path | None = None,
+    recent: Recent | None = None,
     tally: Tally | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
@@ -52,6 +53,7 @@ def extract(
         body: turns inputs into vectors.
         inputs: N inputs.
         store: folder of the store; None: the user's cache.
+        recent: what it gave lately; None: everything is read.
         tally: is added to.
         progress: called as `progress(done, total)` while computing.
 
@@ -63,8 +65,8 @@ def extract(
     """
     tally = tally if tally is not None else Tally()
     if len(body.bodies) > 1:
-        each = [extract(part, inputs, store=store, tally=tally, progress=progress) for part in body.bodies]
-        return np.concatenate(each, axis=1)
+        how: dict[str, Any] = {"store": store, "recent": recent, "tally": tally, "progress": progress}
+        return np.concatenate([extract(part, inputs, **how) for part in body.bodies], axis=1)
     frozen = body.frozen()
     if frozen is None:
         _prepare(body, len(inputs), tally)
@@ -74,7 +76,7 @@ def extract(
         tally.computed += len(inputs)
         _refuse(forward.unreadable, inputs)
         return forward.vectors
-    outputs = list(extract_parts(frozen, inputs, store=store, tally=tally, progress=progress).values())
+    outputs = list(extract_parts(frozen, inputs, store=store, recent=recent, tally=tally, progress=progress).values())
     vectors = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
     return body.finish(vectors)
 
@@ -84,6 +86,7 @@ def extract_parts(
     inputs: Inputs,
     *,
     store: Path | None = None,
+    recent: Recent | None = None,
     tally: Tally | None = None,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -93,6 +96,7 @@ def extract_parts(
         body: with at least one part.
         inputs: N inputs.
         store: folder of the store; None: the user's cache.
+        recent: what it gave lately; None: everything is read.
         tally: is added to.
         progress: called as `progress(done, total)` while computing.
 
@@ -107,10 +111,10 @@ def extract_parts(
     shelves = [Store(part.space, (part.width,), dtype=part.dtype, folder=store) for part in parts]
     with profile.phase("store"):
         keys = inputs.digests()
-        held = [shelf.get(keys) for shelf in shelves]
+        held = [shelf.get(keys) if recent is None else recent.get(shelf, keys) for shelf in shelves]
     found = np.logical_and.reduce([have for _, have, _ in held])
     tally.recalled += int(found.sum())
-    tally.saved += sum(cost for _, _, cost in held) if found.all() else held[_paid(parts)][2]
+    tally.saved += float(sum(cost.sum() for _, _, cost in (held if found.all() else [held[_paid(parts)]])))
     missing = np.flatnonzero(~found)
     arrays = {part.name: values for part, (values, _, _) in zip(parts, held, strict=True)}
     if len(missing):

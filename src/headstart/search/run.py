@@ -34,6 +34,7 @@ from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
 from headstart.search.seconds import NOTHING, USUAL, Known
 from headstart.search.ship import ship
+from headstart.store import Recent
 from headstart.strategy import Bench
 from headstart.target.inputs import Inputs
 from headstart.target.target import Episode, Target
@@ -97,7 +98,9 @@ class Runner:
         self.wordless = target.everything.wordless()
         self.settings = options.settings(target.modality, self.wordless)
         self.rate = rate(self.target)
+        self.recent = Recent()
         self.partial = ""
+        self.scores: dict[str, float] = {}  # of validation, by trial
         self.steps: dict[str, int] = {}  # after which a training ends, by trial: what time once decided
         self.cpu = time.process_time()
 
@@ -210,10 +213,10 @@ class Runner:
     def _results(self, together: Sequence[Episode]) -> tuple[list[Result], dict[str, float]]:
         names = {episode.name for episode in together}
         results = [r for r in self.ledger.results.values() if r.spec.episode in names]
-        metric = self.target.metric
-        return results, {
-            r.spec.key: validation_score(r, metric) for r in results if r.labels is not None and r.status == "ok"
-        }
+        scored = {r.spec.key: r for r in results if r.labels is not None and r.status == "ok"}
+        for key in scored.keys() - self.scores.keys():
+            self.scores[key] = validation_score(scored[key], self.target.metric)
+        return results, {key: self.scores[key] for key in scored}
 
     def _search(self, episodes: Sequence[Episode]) -> None:
         courses = self._together(episodes)
@@ -273,7 +276,13 @@ class Runner:
 
     def _bench(self, precision: Precision = F32, checkpoint: Path | None = None) -> Bench:
         options = self.options
-        return Bench(device=options.device, checkpoint=checkpoint, progress=self.listener.progress, precision=precision)
+        return Bench(
+            recent=self.recent,
+            device=options.device,
+            checkpoint=checkpoint,
+            progress=self.listener.progress,
+            precision=precision,
+        )
 
     def _score(self, episode: Episode) -> None:
         """Write down what scores say of the sources that were probed, whose features the store has by now.

@@ -2,5 +2,6 @@
 
 from headstart.store.arrays import Lazy, Store
 from headstart.store.digests import file_digest, file_digests
+from headstart.store.recent import Recent
 
-__all__ = ["Lazy", "Store", "file_digest", "file_digests"]
+__all__ = ["Lazy", "Recent", "Store", "file_digest", "file_digests"]

@@ -107,20 +107,20 @@ class Store:
         self.folder = self.root / self._digest
         self._index = index_of(self.root)
 
-    def get(self, keys: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_], float]:
+    def get(self, keys: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float64]]:
         """What the store has of `keys`.
 
         Args:
             keys: N digests of examples, in hexadecimal; repeats are allowed.
 
         Returns:
-            Arrays (N, *shape), zeros where there is none; (N,) bool, which of them the store had; and the seconds that
-            those once took.
+            Arrays (N, *shape), zeros where there is none; (N,) bool, which of them the store had; and (N,) float64, the
+            seconds that each of those once took, 0 for others.
         """
         arrays = np.zeros((len(keys), *self.shape), dtype=self.dtype)
-        found = np.zeros(len(keys), dtype=bool)
+        found, nothing = np.zeros(len(keys), dtype=bool), np.zeros(len(keys))
         if not keys or not self._index.path.exists():
-            return arrays, found, 0.0
+            return arrays, found, nothing
         raw = _bytes(arrays, self._row_bytes)
         try:
             with self._index.connect() as connection:
@@ -144,8 +144,8 @@ class Store:
                 self._forget(connection, keys, places, damaged)
         except (sqlite3.Error, OSError) as error:
             self._index.failed(error)
-            return np.zeros_like(arrays), np.zeros_like(found), 0.0
-        return arrays, found, float(places.seconds[found].sum())
+            return np.zeros_like(arrays), np.zeros_like(found), nothing
+        return arrays, found, np.where(found, places.seconds, 0.0)
 
     def has(self, keys: Sequence[str]) -> NDArray[np.bool_]:
         """(N,) bool: of which keys the index says that they are here. Nothing is read."""

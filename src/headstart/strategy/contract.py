@@ -17,6 +17,7 @@ from headstart.features.engine import POOLED
 from headstart.features.precision import F32, Precision
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard
+from headstart.store import Recent
 from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
@@ -104,6 +105,7 @@ class Bench:
 
     Args:
         store: folder of the feature store; None: the user's cache.
+        recent: what the store gave lately, of all trials of a run; None: everything is read from it.
         device: `cpu` or a torch device.
         checkpoint: a file for resuming a training run after a kill; None: no checkpoints.
         progress: called as `progress(words, done, total)`.
@@ -112,6 +114,7 @@ class Bench:
     """
 
     store: Path | None = None
+    recent: Recent | None = None
     device: str = "cpu"
     checkpoint: Path | None = None
     progress: Callable[[str, int, int], None] | None = None
@@ -129,13 +132,14 @@ class Bench:
 
     def features(self, body: Body, inputs: Inputs, words: str) -> NDArray[np.float32]:
         """The vectors (N, D) of `inputs` through `body`, from the store where it has them."""
-        return extract(body, inputs, store=self.store, tally=self.tally, progress=self.saying(f"features {words}"))
+        return extract(body, inputs, progress=self.saying(f"features {words}"), **self._kept())
 
     def values(self, body: Body, inputs: Inputs, words: str) -> dict[str, NDArray[Any]]:
         """Everything that a frozen `body` computes, by name; see :func:`headstart.features.extract_parts`."""
-        return extract_parts(
-            body, inputs, store=self.store, tally=self.tally, progress=self.saying(f"features {words}")
-        )
+        return extract_parts(body, inputs, progress=self.saying(f"features {words}"), **self._kept())
+
+    def _kept(self) -> dict[str, Any]:
+        return {"store": self.store, "recent": self.recent, "tally": self.tally}
 
     def saying(self, words: str) -> Callable[[int, int], None] | None:
         """`progress` for one kind of work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class ToySource:
 
     def revision(self) -> str:
         """Digest of the weights."""
-        return weights.digest(self.module().state_dict())
+        return _revision(self.sees)
 
     def module(self, seed: int = 0) -> nn.Module:
         """A fresh network with the planted filters."""
@@ -93,6 +94,11 @@ class ToySource:
             filters = np.kron(np.eye(256).reshape(256, 16, 16), np.ones((1, 2, 2))) / 4
         network.load_state_dict({"filters.weight": torch.tensor(filters[:, None].repeat(3, axis=1) / 3).float()})
         return network
+
+
+@functools.cache
+def _revision(sees: str) -> str:
+    return weights.digest(ToySource(sees).module().state_dict())
 
 
 @dataclass(frozen=True)
