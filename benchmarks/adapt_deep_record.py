@@ -104,10 +104,10 @@ def led(found: list[Examined]) -> dict[str, float]:
     }
 
 
-def shipped(cases: dict[str, Case], ways: list[str]) -> str:
-    """What `headstart adapt` ships of some ways with a record."""
-    found = first_allowed(ways, {way: cases[way].change for way in ways}, cases[ways[0]].apart, SOURCE_ONLY)
-    return found.shipped
+def shipped(cases: dict[str, Case], ways: dict[str, float]) -> str:
+    """What `headstart adapt` ships of some ways with a record, as :func:`wanted` gives them."""
+    apart = next(iter(cases.values())).apart
+    return first_allowed(ways, {way: cases[way].change for way in ways}, apart, SOURCE_ONLY).shipped
 
 
 def summary(records: dict[str, list[Examined]]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def summary(records: dict[str, list[Examined]]) -> dict[str, Any]:
 def _family(family: str, found: list[Examined], leads: Leads) -> dict[str, Any]:
     shallow = next(iter(found[0].cases))
     ways = wanted(found[0].cases, without(RECORD, family), without(leads, family))
-    alone = [way for way in ways if way not in WAYS]
+    alone = {way: flow for way, flow in ways.items() if way not in WAYS}
     chosen = {"pick": ways, "without_deep": alone}
     picks = {side: [shipped(pair.cases, able) for pair in found] for side, able in chosen.items()}
 
@@ -153,7 +153,7 @@ def _family(family: str, found: list[Examined], leads: Leads) -> dict[str, Any]:
         ],
         "accuracy": {way: round(mean(float(pair.right[way].mean()) for pair in found), 4) for way in found[0].right},
         "usual": shallow,
-        "chosen": ways,
+        "chosen": list(ways),
         "ways": told,
         "twins": skewed,
         "record": {way: round(value, 4) for way, value in leads[family].items()},

@@ -106,9 +106,9 @@ def test_time_counts_only_at_equal_accuracy_and_the_pages_show_it() -> None:
 SHALLOW, DEEP = "tri-train", deep_record.WAYS[0]
 
 
-def case(gain: float, *, apart: float = 0.99, flow: float = 0.1) -> Case:
-    """A way that gains so much on every example, and that the guard allows unless all that it changes is flow."""
-    return Case(Change(0.5, flow, 0.0), apart, np.full(N, gain))
+def case(gain: float, *, apart: float = 0.99, flow: float = 0.1, drop: float = 0.2) -> Case:
+    """A way that gains so much on every example, of a source-only that is unsure of the target."""
+    return Case(Change(0.5, flow, drop), apart, np.full(N, gain))
 
 
 def pair(shallow: Case, deep: Case, twins: tuple[Case, Case]) -> deep_record.Examined:
@@ -135,7 +135,9 @@ def test_a_lead_is_over_the_usual_way_and_is_capped_pair_by_pair() -> None:
 
 def test_a_family_is_judged_by_the_others_and_what_the_guard_refuses_falls_back() -> None:
     good = pair(case(0.1), case(0.2), (case(0.1), case(0.15)))
-    refused = pair(case(0.1), case(0.2, flow=1.0), (case(0.1, flow=1.0), case(-0.3, flow=1.0)))
+    # Sure of the target: deep ways are refused; the usual one only where all that it changes is flow.
+    sure = {"drop": 0.0}
+    refused = pair(case(0.1, **sure), case(0.2, **sure), (case(0.1, flow=1.0, **sure), case(-0.3, flow=1.0, **sure)))
     bad = pair(case(0.1), case(0.05), (case(0.1), case(0.0)))
     found = deep_record.summary({"pacs": [good, refused], "digit pictures": [bad], "corrupted": [good]})
     # Digits are judged by the other two, where deep ways are ahead.

@@ -9,7 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.domains.record import AHEAD, DROP, FLOW, RECORD, Change, allowed, change, decided, usual, wanted
+from headstart.domains.record import (
+    AHEAD,
+    DEEP_FLOW,
+    DROP,
+    FLOW,
+    RECORD,
+    Change,
+    allowed,
+    change,
+    decided,
+    usual,
+    wanted,
+)
 from headstart.domains.validate import APART, Agreement, Seen
 
 pytestmark = pytest.mark.fast
@@ -92,27 +104,29 @@ def test_validators_decide_where_no_way_has_a_record() -> None:
 def test_a_deep_way_is_wanted_before_the_usual_one_where_it_was_ahead_of_it() -> None:
     families, leads = [{"coral": 0.01, "old": 0.1}], [{"deep": 0.04, "worse": 0.1}, {"deep": -0.02, "worse": -0.2}]
     names = ["coral", "old", "deep", "worse", "new"]
-    assert wanted(names, families, leads) == ["deep", "old"]
-    assert wanted(["coral", "worse"], families, leads) == ["coral"], "what was behind on average is not wanted"
-    assert wanted(["deep", "new"], families, leads) == ["deep"]
-    assert wanted(["new"], families, leads) == []
+    assert list(wanted(names, families, leads).items()) == [("deep", DEEP_FLOW), ("old", FLOW)]
+    assert list(wanted(["coral", "worse"], families, leads)) == ["coral"], "what was behind on average is not wanted"
+    assert list(wanted(["deep", "new"], families, leads)) == ["deep"]
+    assert wanted(["new"], families, leads) == {}
 
 
 def test_what_the_guard_refuses_of_the_deep_way_it_may_allow_of_the_usual_one() -> None:
     names = ["source-only", "deep", "old"]
     said = Agreement({"v": 1.0}, {}, {}, dict.fromkeys(names, 1.0), {}, "deep", ("v",), (), 1.0, 0.99)
-    reference = seen([0, 0, 1, 1, 2, 2])  # as sure of the target as of the source
+    surely, unsurely = seen([0, 0, 1, 1, 2, 2]), seen([0, 0, 1, 1, 2, 2], sure=0.6)
     balance, swaps = seen([1, 1, 1, 1, 2, 2]), seen([1, 1, 0, 0, 2, 2])
 
-    def found(deep: Seen, old: Seen) -> tuple[str, str]:
+    def found(reference: Seen, deep: Seen, old: Seen) -> tuple[str, str]:
         models = {"source-only": reference, "deep": deep, "old": old}
         made = decided(said, models, "source-only", ["deep", "old"], families=[{"old": 0.1}], leads=[{"deep": 0.01}])
         assert made.change == change(reference, models[made.rival])
         return made.rival, made.shipped
 
-    assert found(swaps, swaps) == ("deep", "deep")
-    assert found(balance, swaps) == ("old", "old")
-    assert found(balance, balance) == ("deep", "source-only")
+    assert found(unsurely, swaps, swaps) == ("deep", "deep")
+    assert found(unsurely, balance, swaps) == ("deep", "deep"), "there is something to mend"
+    some = seen([1, 1, 1, 0, 2, 2])  # a third of what it changes is flow: little for a shallow way
+    assert found(surely, some, some) == ("old", "old")
+    assert found(surely, balance, balance) == ("deep", "source-only")
 
 
 def test_the_record_is_what_was_measured() -> None:
