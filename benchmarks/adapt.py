@@ -158,7 +158,7 @@ def twin(record: dict[str, Any], way: str) -> Case | None:
     if task.points is not None:
         return None
     if way not in record["twins"]:
-        rows = _thinned(task)
+        rows = thinned(task)
         reference = replace(record["reference"], asked=record["reference"].asked[rows])
         with threadpool_limits(1, user_api="blas"):
             asked = fitted_alone(way, task, rows)
@@ -170,7 +170,7 @@ def twin(record: dict[str, Any], way: str) -> Case | None:
     return found
 
 
-def _thinned(task: Task) -> NDArray[np.int64]:
+def thinned(task: Task) -> NDArray[np.int64]:
     """Rows of the target that a twin keeps."""
     rng = np.random.default_rng(zlib.crc32(f"{task.family} {task.name}".encode()))
     rare = rng.permutation(task.classes)[: task.classes // 2]

@@ -14,16 +14,15 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.adapt_tasks import Task
+from benchmarks.adapt_deep_tasks import Pair
 from benchmarks.adapt_units import Unit
-from benchmarks.common import DATA
 from headstart import train
 from headstart.budget import Budget
 from headstart.files import cache_directory, write_json
@@ -34,51 +33,18 @@ from headstart.source import cuts
 from headstart.strategy import deep, linear, network, source_free
 from headstart.strategy.adapt import finetune
 from headstart.strategy.contract import Bench
-from headstart.target.adaptation import EPISODE, as_adaptation
-from headstart.target.domain import joined_domains, load_domain
+from headstart.target.adaptation import EPISODE
 from headstart.target.inputs import Inputs
-from headstart.target.view import TrainView
-from headstart.trial import Phase, execute
+from headstart.trial import Phase, Spec, execute
 
 SOURCE = "bundled:efficientnet_lite0"
-DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 CODE = (cuts, deep, finetune, linear, network, ridge, source_free)
 """Modules that a trial depends on, beside the training loop and the ways of adaptation themselves."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One task of `benchmarks.adapt_tasks` with the pictures behind its features.
-
-    Args:
-        task: features, and the truth.
-        view: the source's labels and the target's inputs.
-        asked: the target's inputs.
-    """
-
-    task: Task
-    view: TrainView
-    asked: Inputs
-
-    @property
-    def folder(self) -> Path:
-        """Where its trials are kept."""
-        return cache_directory() / "benchmarks" / "adapt_deep" / _version() / self.task.name
-
-    def bench(self) -> Bench:
-        """A store of its own, so that it is known what was computed for whom."""
-        return Bench(store=self.folder / "store")
-
-
-def paired(task: Task) -> Pair:
-    """The pictures of a task of the family `pacs`, in the order of its features."""
-    one, other = task.name.split(" to ")
-    names = [name for name in DOMAINS if name != other] if one == "all others" else [one]
-    source = [load_domain(DATA / task.family / name) for name in names]
-    whole = joined_domains(source) if len(source) > 1 else source[0]
-    episode = as_adaptation([whole], load_domain(DATA / task.family / other)).episode
-    assert np.array_equal(episode.view.examples.labels, task.ys)
-    return Pair(task, episode.view, episode.seal.inputs)
+def folder(pair: Pair) -> Path:
+    """Where the trials of a pair are kept."""
+    return cache_directory() / "benchmarks" / "adapt_deep" / _version() / pair.task.name
 
 
 @functools.cache
@@ -111,13 +77,27 @@ def trial(pair: Pair, name: str, phase: Phase, seed: int) -> tuple[NDArray[np.fl
     Raises:
         RuntimeError: the trial failed.
     """
-    path = pair.folder / f"{name}, {phase} {seed}.npz"
+    return _kept(pair, f"{name}, {phase} {seed}", settings()[name].spec(EPISODE, phase, seed), None)
+
+
+def twin(pair: Pair, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(M', C) log-probabilities of some of the target's examples by one way that has seen only those.
+
+    Raises:
+        RuntimeError: the trial failed.
+    """
+    return _kept(pair, f"{name}, twin", settings()[name].spec(EPISODE, "candidate", 0), rows)[0]
+
+
+def _kept(pair: Pair, called: str, spec: Spec, rows: NDArray[np.int64] | None) -> tuple[NDArray[np.float32], float]:
+    path = folder(pair) / f"{called}.npz"
     if not path.is_file():
-        before_training(pair)
-        spec = settings()[name].spec(EPISODE, phase, seed)
-        found = execute(spec, pair.view, pair.asked, budget=Budget(), bench=pair.bench()).result
+        path.parent.mkdir(parents=True, exist_ok=True)
+        asked = pair.asked if rows is None else pair.asked.take(rows)
+        view = pair.view if rows is None else replace(pair.view, unlabelled=asked)
+        found = execute(spec, view, asked, budget=Budget(), bench=_bench(pair)).result
         if found.log_probabilities is None:
-            raise RuntimeError(f"{pair.task.name}, {name}: {found.error}")
+            raise RuntimeError(f"{pair.task.name}, {called}: {found.error}")
         handle, building = tempfile.mkstemp(suffix=".npz", dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
             np.savez_compressed(stream, said=found.log_probabilities, cpu=found.cpu)
@@ -126,19 +106,25 @@ def trial(pair: Pair, name: str, phase: Phase, seed: int) -> tuple[NDArray[np.fl
         return kept["said"], float(kept["cpu"])
 
 
+def _bench(pair: Pair) -> Bench:
+    """A store of its own, so that it is known what was computed for whom."""
+    return Bench(store=folder(pair) / "store")
+
+
 def before_training(pair: Pair) -> float:
     """CPU seconds that the first deep way takes until it trains: reading the pictures, values at the cut, the head.
 
-    Measured as a trial of one step that finds an empty store; the trials after it find that store.
+    Measured as a trial of one step that finds an empty store; the trials after it find that store, so that it must be
+    the first where their time is to be compared.
     """
-    path = pair.folder / "before_training.json"
+    path = folder(pair) / "before_training.json"
     if not path.is_file():
         for package in ("openvino", "timm", "torch"):  # what importing takes is nobody's work
             importlib.import_module(package)
-        shutil.rmtree(pair.folder / "store", ignore_errors=True)
-        pair.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(path.parent / "store", ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         spec = settings()["deep-coral"].spec(EPISODE, "candidate", 0)
-        found = execute(spec, pair.view, None, budget=Budget(steps=1), bench=pair.bench()).result
+        found = execute(spec, pair.view, None, budget=Budget(steps=1), bench=_bench(pair)).result
         write_json(path, {"cpu": found.cpu, "error": found.error})
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return float(document["cpu"])

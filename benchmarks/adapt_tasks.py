@@ -187,7 +187,7 @@ def _pacs() -> Iterator[Task]:
     parts: dict[str, Part] = {}
     for name in names:
         domain = load_domain(DATA / "pacs" / name)
-        parts[name] = (_seen("efficientnet_lite0", domain.inputs), domain.codes(domain.classes))
+        parts[name] = (seen("efficientnet_lite0", domain.inputs), domain.codes(domain.classes))
     yield from _pairs("pacs", parts)
     for name in names:
         others = [parts[other] for other in names if other != name]
@@ -204,13 +204,13 @@ def _reviews() -> Iterator[Task]:
             rows = [(row["text"], row["label"]) for row in csv.DictReader(stream)]
         labels = sorted({label for _, label in rows})
         parts[name] = (
-            _seen("minilm_l6", StringInputs([text for text, _ in rows])),
+            seen("minilm_l6", StringInputs([text for text, _ in rows])),
             np.array([labels.index(label) for _, label in rows]),
         )
     return _pairs("reviews", parts)
 
 
-def _seen(source: str, inputs: Any) -> Features:
+def seen(source: str, inputs: Any) -> Features:
     """Frozen features, from the user's store: computed once on a machine."""
     from headstart.source import find
     from headstart.strategy.contract import Bench

@@ -110,7 +110,7 @@ def test_the_guard_asks_for_what_did_no_harm_elsewhere() -> None:
 def test_a_twin_keeps_one_of_seven_of_half_of_the_classes() -> None:
     y = np.repeat([0, 1, 2, 3], 70)
     features = np.zeros((280, 2), np.float32)
-    rows = adapt._thinned(Task("planted", "twin", features, y, features, y))
+    rows = adapt.thinned(Task("planted", "twin", features, y, features, y))
     assert sorted(np.bincount(y[rows]).tolist()) == [10, 10, 70, 70]
 
 

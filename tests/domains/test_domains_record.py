@@ -9,7 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.domains.record import DROP, FLOW, RECORD, Change, allowed, change, decided, usual
+from headstart.domains.record import (
+    AHEAD,
+    DEEP_FLOW,
+    DROP,
+    FLOW,
+    RECORD,
+    Change,
+    allowed,
+    change,
+    decided,
+    usual,
+    wanted,
+)
 from headstart.domains.validate import APART, Agreement, Seen
 
 pytestmark = pytest.mark.fast
@@ -89,7 +101,39 @@ def test_validators_decide_where_no_way_has_a_record() -> None:
     assert (near.rival, near.shipped) == ("old", "source-only")
 
 
+def test_a_deep_way_is_wanted_before_the_usual_one_where_it_was_ahead_of_it() -> None:
+    families, leads = [{"coral": 0.01, "old": 0.1}], [{"deep": 0.04, "worse": 0.1}, {"deep": -0.02, "worse": -0.2}]
+    names = ["coral", "old", "deep", "worse", "new"]
+    assert list(wanted(names, families, leads).items()) == [("deep", DEEP_FLOW), ("old", FLOW)]
+    assert list(wanted(["coral", "worse"], families, leads)) == ["coral"], "what was behind on average is not wanted"
+    assert list(wanted(["deep", "new"], families, leads)) == ["deep"]
+    assert wanted(["new"], families, leads) == {}
+
+
+def test_what_the_guard_refuses_of_the_deep_way_it_may_allow_of_the_usual_one() -> None:
+    names = ["source-only", "deep", "old"]
+    said = Agreement({"v": 1.0}, {}, {}, dict.fromkeys(names, 1.0), {}, "deep", ("v",), (), 1.0, 0.99)
+    surely, unsurely = seen([0, 0, 1, 1, 2, 2]), seen([0, 0, 1, 1, 2, 2], sure=0.6)
+    balance, swaps = seen([1, 1, 1, 1, 2, 2]), seen([1, 1, 0, 0, 2, 2])
+
+    def found(reference: Seen, deep: Seen, old: Seen) -> tuple[str, str]:
+        models = {"source-only": reference, "deep": deep, "old": old}
+        made = decided(said, models, "source-only", ["deep", "old"], families=[{"old": 0.1}], leads=[{"deep": 0.01}])
+        assert made.change == change(reference, models[made.rival])
+        return made.rival, made.shipped
+
+    assert found(unsurely, swaps, swaps) == ("deep", "deep")
+    assert found(unsurely, balance, swaps) == ("deep", "deep"), "there is something to mend"
+    some = seen([1, 1, 1, 0, 2, 2])  # a third of what it changes is flow: little for a shallow way
+    assert found(surely, some, some) == ("old", "old")
+    assert found(surely, balance, balance) == ("deep", "source-only")
+
+
 def test_the_record_is_what_was_measured() -> None:
-    kept = Path(__file__).parents[2] / "benchmarks" / "results" / "adapt.json"
-    families = json.loads(kept.read_text(encoding="utf-8"))["measured"]["families"]
-    assert {name: family["record"] for name, family in families.items() if family["record"]} == RECORD
+    def measured(name: str) -> dict[str, dict[str, float]]:
+        kept = Path(__file__).parents[2] / "benchmarks" / "results" / f"{name}.json"
+        families = json.loads(kept.read_text(encoding="utf-8"))["measured"]["families"]
+        return {family: found["record"] for family, found in families.items() if found["record"]}
+
+    assert measured("adapt") == RECORD
+    assert measured("adapt_deep") == AHEAD

@@ -215,7 +215,7 @@ def test_several_sources_are_told_apart_on_the_record(tmp_path: Path) -> None:
 
 def test_deep_ways_come_last_and_only_where_the_budget_holds_them(tmp_path: Path) -> None:
     source, target = domain(60, 1), domain(50, 2, brighter=20)
-    asked = AdaptOptions(("efficientnet_lite0",), ("coral", "adabn", "mcc"), Budget(seconds=600))
+    asked = AdaptOptions(("efficientnet_lite0",), ("coral", "adabn", "adabn-tri-train", "mcc"), Budget(seconds=600))
     made = as_adaptation([source], target)
     course = _Adapter(made, target, tmp_path, asked, Listener())
     course.ledger = Ledger(tmp_path)
@@ -231,7 +231,8 @@ def test_deep_ways_come_last_and_only_where_the_budget_holds_them(tmp_path: Path
     course._execute = execute
     # Without time there are still source-only, and the way with the best record, or there were nothing to ship.
     always = {"source-only", "coral"}
-    for left, expected in ((1e9, always | {"adabn", "mcc"}), (3 * seconds["mcc"] - 1, always), (-5.0, always)):
+    everything = always | {"adabn", "adabn-tri-train", "mcc"}
+    for left, expected in ((1e9, everything), (3 * seconds["mcc"] - 1, always), (-5.0, always)):
         executed.clear()
         course._left = lambda left=left: left
         course.options = replace(asked, budget=Budget(seconds=1.0))
@@ -244,6 +245,6 @@ def test_deep_ways_come_last_and_only_where_the_budget_holds_them(tmp_path: Path
         order = [name for name, phase in executed if phase == "search"]
         assert order[0] == "source-only"
         if left == 1e9:
-            assert order[1:3] == ["coral", "coral"]
-            deep = [seconds[name] for name in dict.fromkeys(order[3:])]
+            assert order[1:4] == ["coral", "coral", "adabn-tri-train"], "the deep way with a record is first"
+            deep = [seconds[name] for name in dict.fromkeys(order[4:])]
             assert deep == sorted(deep)

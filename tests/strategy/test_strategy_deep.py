@@ -19,7 +19,8 @@ from headstart.source.encoder import BertEncoder
 from headstart.source.network import Network
 from headstart.strategy import ADAPTATIONS, Bench, network
 from headstart.strategy.adapt.shot import Shot
-from headstart.strategy.shallow import OnFeatures
+from headstart.strategy.adapt.tri_train import TriTrain
+from headstart.strategy.shallow import Domains, OnFeatures
 from headstart.strategy.source_free import SourceFree
 from headstart.target.inputs import ArrayInputs, Inputs, StringInputs
 from headstart.target.view import Examples, TrainView
@@ -31,9 +32,22 @@ from headstart.train.adaptation import Both
 pytestmark = pytest.mark.fast
 
 SIDE = 16
-DEEP = ["adabn", "dann", "cdan", "deep-coral", "dan", "mcc", "mcd", "deep-self-train", "shot", "tent"]
+DEEP = [
+    "adabn",
+    "adabn-tri-train",
+    "dann",
+    "cdan",
+    "deep-coral",
+    "dan",
+    "mcc",
+    "mcd",
+    "deep-self-train",
+    "shot",
+    "tent",
+]
 QUICK = {"rate": 1e-2, "batch": 60, "views": 0}
 """Of the toy network, which is small: no augmented views, and a fast head."""
+UNTRAINED = ("source-only", "adabn", "adabn-tri-train")
 
 
 class Toy(Network):
@@ -124,7 +138,7 @@ def store(tmp_path_factory):
 
 
 def fit(name: str, view: TrainView, store, seed: int = 0, **how) -> Predictor:
-    quick = {} if name in ("source-only", "adabn") else QUICK | ({"rate": 1e-3} if name == "tent" else {})
+    quick = {} if name in UNTRAINED else QUICK | ({"rate": 1e-3} if name == "tent" else {})
     source = find("toys:quarters" if view.modality == "image" else "toy_text:words")
     made: Predictor = ADAPTATIONS[name](**quick | how)(source, view, budget=Budget(), seed=seed, bench=Bench(store))
     return made
@@ -149,7 +163,7 @@ def test_a_shift_is_undone_and_nothing_is_lost_where_nothing_moved(name: str, mo
     assert right(fit(name, same, store), still, known) >= easy - 0.02
 
 
-@pytest.mark.parametrize("name", ["adabn", "mcc"])
+@pytest.mark.parametrize("name", ["adabn", "adabn-tri-train", "mcc"])
 def test_few_labels_of_the_target_correct_it(name: str, moved_and_not, store) -> None:
     view, target, truth, _ = moved_and_not[0]
     some = np.arange(8)
@@ -276,9 +290,29 @@ def test_only_scales_and_shifts_are_tented_and_only_the_last_stages_move(store) 
         return {key for key in before if not np.array_equal(before[key].numpy(), after[key])}
 
     statistics = {f"mix.1.{part}" for part in ("running_mean", "running_var", "num_batches_tracked")}
-    assert moved("adabn") == statistics
+    assert moved("adabn") == moved("adabn-tri-train") == statistics
     assert moved("tent") == statistics | {"mix.1.weight", "mix.1.bias"}
     assert moved("mcc") == statistics | {"mix.1.weight", "mix.1.bias", "out.weight", "out.bias"}
+
+
+def test_tri_training_learns_from_features_by_either_domains_statistics(moved_and_not, store) -> None:
+    view, target, *_ = moved_and_not[0]
+    made, bench = fit("adabn-tri-train", view, store), Bench(store)
+
+    def vectors(body: Any, inputs: Inputs) -> np.ndarray:
+        return bench.features(body, inputs, "toys")
+
+    # By hand: the features of the target are those of adabn, of the source those of the source's own model.
+    of_source = Shot(batch=64).model(find("toys:quarters"), replace(view, unlabelled=None), seed=0, bench=bench)
+    of_target = fit("adabn", view, store)
+    Xs, Xt = vectors(of_source.body, view.examples.inputs), vectors(of_target.body, target)
+    known = TriTrain().fit(Domains(Xs, view.examples.labels, Xt, 2, 0))
+    np.testing.assert_allclose(made.head.arrays()["weight"], known.head.weight, rtol=1e-3, atol=1e-4)
+    # The source's side, seen by the target's statistics, is right of the source's examples, whichever those are.
+    seen = vectors(made.body, view.examples.inputs)
+    said = made.log_probabilities(seen, elsewhere=True).argmax(axis=1)
+    np.testing.assert_array_equal(said, known.elsewhere.logits(Xs).argmax(axis=1))
+    assert (said == view.examples.labels).mean() > 0.95
 
 
 def test_the_frozen_prefix_is_run_once_for_both_domains(tmp_path) -> None:
@@ -322,11 +356,11 @@ def test_no_deep_way_is_left_out_of_the_tests() -> None:
 def test_they_keep_the_contract_of_strategies() -> None:
     """On pictures those that differ most, and on texts."""
     members = [
-        (ADAPTATIONS[name](**{"epochs": 1, "views": 1, "batch": 12} if name != "adabn" else {}), "toys:quarters")
-        for name in ("adabn", "cdan")
+        (ADAPTATIONS[name](**{"epochs": 1, "views": 1, "batch": 12} if name not in UNTRAINED else {}), "toys:quarters")
+        for name in ("adabn", "adabn-tri-train", "cdan")
     ]
     members += [(ADAPTATIONS[name](epochs=1), "toy_text:words") for name in ("mcd", "shot")]
-    assert check_all(lambda member: check_adapt(member[0], find(member[1])), members, expected=4) == 40
+    assert check_all(lambda member: check_adapt(member[0], find(member[1])), members, expected=5) == 50
 
 
 architecture.register("small_bert", lambda: BertEncoder(WORDS + 2, 16, 2, 4, 32, 16))

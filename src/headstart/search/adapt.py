@@ -22,7 +22,7 @@ from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.domains import several
 from headstart.domains.few import settled_by_labels
-from headstart.domains.record import RECORD, Change, decided, usual
+from headstart.domains.record import Change, decided, wanted
 from headstart.domains.validate import Agreement, Seen, agreement, common_ground
 from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
@@ -196,7 +196,7 @@ class _Adapter(Runner):
     ) -> None:
         super().__init__(made.target, folder, options, listener)
         self.made, self.other = made, target
-        self.usual = usual(map(called, self.settings), RECORD.values())  # the way with the best record
+        self.wanted = wanted(map(called, self.settings))  # the ways with a record that may be shipped
 
     def adapt(self) -> Adapted:
         with self._opened() as meter:
@@ -264,14 +264,16 @@ class _Adapter(Runner):
     def _candidates(self, episode: Episode) -> dict[str, tuple[Setting, Result, Result]]:
         """Every route's held-out source predictions, and its target predictions, as far as time allows.
 
-        Baselines first, then the shallow ways, each with its first setting; then the deep ones, cheapest first.
+        Baselines first, then the shallow ways, each with its first setting; then the deep ones: the one with the best
+        record, if any has one, and the others, cheapest first.
         """
         found: dict[str, tuple[Setting, Result, Result]] = {}
         able = self._able(episode)
         deep = [setting for setting in able if setting.strategy.needs.cuts]
         for setting in sorted((s for s in able if s not in deep), key=lambda s: (s.side != "baseline", s.rank)):
             self._candidate(setting, episode, found)
-        for setting in sorted(deep, key=lambda s: self._seconds(s, episode)):  # only now is this machine's speed known
+        # Only now is this machine's speed known.
+        for setting in sorted(deep, key=lambda s: (called(s) not in self.wanted, self._seconds(s, episode))):
             self._candidate(setting, episode, found)
         if SourceOnly.name not in found:
             raise RunError(Problem("source-only failed", "a source model to compare with", "headstart check SOURCE"))
@@ -284,8 +286,8 @@ class _Adapter(Runner):
         # Should it be chosen, it is trained once more.
         kept = max(RESERVE * (self.options.budget.seconds or 0.0), predicted)
         late = self._left() - 2 * predicted < kept
-        # Without the way with the best record there would be nothing to ship; it takes a second or two.
-        needed = setting.side == "baseline" or called(setting) == self.usual
+        # Without a way with a record there would be nothing to ship; a shallow one takes a second or two.
+        needed = setting.side == "baseline" or (called(setting) in self.wanted and not setting.strategy.needs.cuts)
         for spec in (held, asked):
             if spec.key not in self.ledger.results and (needed or not late):
                 self._execute(spec, episode, predicted)

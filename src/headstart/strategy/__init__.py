@@ -7,6 +7,7 @@ from typing import Any
 
 from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.adabn import AdaBN
+from headstart.strategy.adapt.adabn_tri_train import AdaBNTriTrain
 from headstart.strategy.adapt.cdan import Cdan
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.contrast import Contrast
@@ -89,6 +90,7 @@ ADAPTATIONS: dict[str, type[Any]] = {
         TriTrain,
         Propagate,
         AdaBN,
+        AdaBNTriTrain,
         Dann,
         Cdan,
         DeepCoral,

@@ -1,0 +1,142 @@
+"""What deep ways of adaptation are measured on: three families of pairs of domains of pictures.
+
+- `pacs`: the pairs of `benchmarks.adapt_tasks`: every style to every other one, and three styles pooled to the fourth.
+- `digit pictures`: handwritten digits of USPS, MNIST (16 x 16) and scikit-learn (8 x 8), 50 of each class and domain,
+  each domain to each other one. They are shown to the network as pictures.
+- `corrupted`: photos of flowers, textures and insects; half of each class as it is, the other half as a worse camera
+  gives it: out of focus, dark and noisy, or with few pixels (after ImageNet-C, Hendrycks & Dietterich 2019).
+
+Features are those of the bundled EfficientNet-Lite0. Office-Caltech exists as bags of words alone, simulated shifts are
+points in a plane, and no bundled encoder of texts can be trained, so that deep ways cannot have these.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from benchmarks.adapt_tasks import Task, seen
+from benchmarks.common import DATA
+from headstart.target.adaptation import as_adaptation
+from headstart.target.domain import Domain, joined_domains, load_domain
+from headstart.target.inputs import ArrayInputs, Inputs, pictures_in
+from headstart.target.view import TrainView
+
+STYLES = ("photo", "art_painting", "cartoon", "sketch")
+EACH = 50  # digits of each class and domain
+SIDE = 256  # of corrupted photos
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One source domain and one target domain, as pictures and as features.
+
+    Args:
+        task: features, and the truth.
+        view: the source's labels and the target's inputs.
+        asked: the target's inputs.
+    """
+
+    task: Task
+    view: TrainView
+    asked: Inputs
+
+
+def paired(family: str, name: str, source: Domain, target: Domain) -> Pair:
+    """A pair of domains all of whose examples have labels; those of the target are for the last count alone."""
+    episode = as_adaptation([source], target).episode
+    view, asked = episode.view, episode.seal.inputs
+    parts = [seen("efficientnet_lite0", part) for part in (view.examples.inputs, asked)]
+    truth = target.codes(view.classes)
+    return Pair(Task(family, name, parts[0], view.examples.labels, parts[1], truth), view, asked)
+
+
+def _pacs() -> Iterator[Pair]:
+    domains = {name: load_domain(DATA / "pacs" / name) for name in STYLES}
+    for one, other in itertools.permutations(STYLES, 2):
+        yield paired("pacs", f"{one} to {other}", domains[one], domains[other])
+    for name in STYLES:
+        others = joined_domains([domains[other] for other in STYLES if other != name])
+        yield paired("pacs", f"all others to {name}", others, domains[name])
+
+
+# -- digits -----------------------------------------------------------------------------------------------------------
+
+
+def _digits() -> Iterator[Pair]:
+    from sklearn.datasets import load_digits
+
+    with np.load(DATA / "usps_mnist" / "USPS_vs_MNIST.npz") as found:
+        raw = {name: (found[f"X{key}"], found[f"Y{key}"].ravel() - 1) for name, key in (("usps", "s"), ("mnist", "t"))}
+    small = load_digits()
+    raw["scikit-learn"] = (small.data / 16, small.target)
+    domains = {name: _drawn(name, X, y.astype(np.int64)) for name, (X, y) in raw.items()}
+    for one, other in itertools.permutations(domains, 2):
+        yield paired("digit pictures", f"{one} to {other}", domains[one], domains[other])
+
+
+def _drawn(name: str, X: NDArray[np.floating], y: NDArray[np.int64]) -> Domain:
+    """`EACH` of each class of (N, side * side) grey values between 0 and 1."""
+    rng, side = np.random.default_rng(0), round(X.shape[1] ** 0.5)
+    rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == c))[:EACH] for c in range(10)]))
+    pictures = np.round(255 * X[rows]).astype(np.uint8).reshape(-1, side, side)
+    return Domain(name, ArrayInputs(pictures), tuple(str(label) for label in y[rows]))
+
+
+# -- a worse camera ---------------------------------------------------------------------------------------------------
+
+
+def blurred(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Out of focus."""
+    return picture.filter(ImageFilter.GaussianBlur(SIDE / 50))
+
+
+def dark(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Three tenths of the light, and noise."""
+    values = 0.3 * np.asarray(picture, dtype=np.float64) + rng.normal(scale=20.0, size=(*picture.size[::-1], 3))
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+
+
+def coarse(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Of 40 x 40 pixels."""
+    return picture.resize((40, 40), Image.Resampling.BOX).resize(picture.size, Image.Resampling.BILINEAR)
+
+
+CAMERAS = (blurred, dark, coarse)
+
+
+def _corrupted() -> Iterator[Pair]:
+    for name, parts in (("flowers", ("",)), ("textures", ("",)), ("ants_bees", ("train", "val"))):
+        whole = joined_domains([load_domain(DATA / name / part) for part in parts])
+        rng, codes = np.random.default_rng(0), whole.codes(whole.classes)
+        by_class = [rng.permutation(np.flatnonzero(codes == c)) for c in range(len(whole.classes))]
+        halves = [np.sort(np.concatenate([rows[i::2] for rows in by_class])) for i in range(2)]
+        source, rest = whole.take(halves[0]), whole.take(halves[1])
+        pictures = pictures_in(rest.inputs)
+        for camera in CAMERAS:
+            rng = np.random.default_rng(0)
+            worse = [camera(_square(pictures.image(i)), rng) for i in range(len(rest))]
+            target = Domain(camera.__name__, ArrayInputs([np.asarray(each) for each in worse]), rest.labels)
+            yield paired("corrupted", f"{name} to {camera.__name__}", source, target)
+
+
+def _square(picture: Image.Image) -> Image.Image:
+    """The middle, `SIDE` pixels on each side."""
+    left, top = ((size - min(picture.size)) // 2 for size in picture.size)
+    box = (left, top, left + min(picture.size), top + min(picture.size))
+    return picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
+
+
+FAMILIES: dict[str, tuple[Callable[[], Iterator[Pair]], tuple[str, ...]]] = {
+    "pacs": (_pacs, ("pacs",)),
+    "digit pictures": (_digits, ("usps_mnist",)),
+    "corrupted": (_corrupted, ("flowers", "textures", "ants_bees")),
+}
+"""Every family: what makes its pairs, and the folders of benchmark data that it needs."""
