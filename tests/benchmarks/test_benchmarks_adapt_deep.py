@@ -138,13 +138,13 @@ def test_a_family_is_judged_by_the_others_and_what_the_guard_refuses_falls_back(
     # Sure of the target: deep ways are refused; the usual one only where all that it changes is flow.
     sure = {"drop": 0.0}
     refused = pair(case(0.1, **sure), case(0.2, **sure), (case(0.1, flow=1.0, **sure), case(-0.3, flow=1.0, **sure)))
-    bad = pair(case(0.1), case(0.05), (case(0.1), case(0.0)))
+    bad = pair(case(0.1), case(0.095), (case(0.1), case(0.0)))
     found = deep_record.summary({"pacs": [good, refused], "digit pictures": [bad], "corrupted": [good]})
     # Digits are judged by the other two, where deep ways are ahead.
     assert found["digit pictures"]["chosen"] == [DEEP, SHALLOW]
-    assert found["digit pictures"]["ways"]["pick"]["gain"][0] == 0.05
+    assert found["digit pictures"]["ways"]["pick"]["gain"][0] == 0.095
     assert found["digit pictures"]["ways"]["without_deep"]["gain"][0] == 0.1
-    assert found["digit pictures"]["record"][DEEP] == -0.05
+    assert found["digit pictures"]["record"][DEEP] == -0.005
     assert [each["shipped"] for each in found["pacs"]["pairs"]] == [DEEP, SHALLOW]
     assert found["pacs"]["ways"]["pick"]["gain"][0] == pytest.approx((0.2 + 0.1) / 2)
     assert found["pacs"]["twins"]["pick"]["gain"][0] == pytest.approx(0.15 / 2)

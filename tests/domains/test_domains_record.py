@@ -102,10 +102,10 @@ def test_validators_decide_where_no_way_has_a_record() -> None:
 
 
 def test_a_deep_way_is_wanted_before_the_usual_one_where_it_was_ahead_of_it() -> None:
-    families, leads = [{"coral": 0.01, "old": 0.1}], [{"deep": 0.04, "worse": 0.1}, {"deep": -0.02, "worse": -0.2}]
+    families, leads = [{"coral": 0.01, "old": 0.1}], [{"deep": 0.04, "worse": 0.2}, {"deep": -0.01, "worse": -0.02}]
     names = ["coral", "old", "deep", "worse", "new"]
     assert list(wanted(names, families, leads).items()) == [("deep", DEEP_FLOW), ("old", FLOW)]
-    assert list(wanted(["coral", "worse"], families, leads)) == ["coral"], "what was behind on average is not wanted"
+    assert list(wanted(["coral", "worse"], families, leads)) == ["coral"], "what was behind somewhere is not wanted"
     assert list(wanted(["deep", "new"], families, leads)) == ["deep"]
     assert wanted(["new"], families, leads) == {}
 

@@ -24,10 +24,13 @@ CAP = 0.1
 FLOW = 0.7
 """Share of the changed predictions up to which their net flow between classes is no label shift."""
 DEEP_FLOW = 0.0
-"""The same of deep ways, which adapt to statistics of the whole target: a label shift moves these too, and need not show
-as such flow. They are believed only where there is something to mend."""
+"""The same of deep ways, which adapt to statistics of the whole target: a label shift moves these too, and need not
+show as such flow. They are believed only where there is something to mend."""
 DROP = 0.08
 """Confidence that the source's model must lose on the target, where more of what changes is such flow."""
+
+BEHIND = 0.01
+"""A deep way that in any family is behind the usual shallow one by more than this is not shipped instead of it."""
 
 FAMILIES = ("simulated", "office", "digits", "pacs", "reviews")
 _GAINS = {
@@ -151,10 +154,12 @@ def wanted(
     Args:
         names: of the ways that there are.
         families: as for :func:`usual`; None: all of `RECORD`.
-        leads: of deep ways over the shallow one with the best record, likewise; None: all of `AHEAD`.
+        leads: of deep ways over the shallow one with the best record, likewise; None: all of `AHEAD`. The one that is
+            most ahead on average is wanted, of those that are `BEHIND` nowhere.
     """
-    names = list(names)
-    deep = usual(names, AHEAD.values() if leads is None else leads)
+    names, leads = list(names), list(AHEAD.values() if leads is None else leads)
+    safe = [name for name in names if all(family.get(name, -1.0) >= -BEHIND for family in leads)]
+    deep = usual(safe, leads)
     shallow = usual(names, RECORD.values() if families is None else families)
     return {way: flow for way, flow in ((deep, DEEP_FLOW), (shallow, FLOW)) if way is not None}
 
