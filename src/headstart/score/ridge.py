@@ -140,9 +140,13 @@ class Design:
 
     @functools.cached_property
     def _decomposed(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        from scipy.linalg import eigh
+        if self.dtype == np.float64:
+            # SciPy's BLAS is another than NumPy's, with threads of its own: the two would wait for each other.
+            values, vectors = np.linalg.eigh(np.asarray(self.gram, dtype=np.float64))
+        else:  # which NumPy's does no faster; whoever asks for single precision has one thread
+            from scipy.linalg import eigh
 
-        values, vectors = eigh(self.gram, driver="evd", check_finite=False)
+            values, vectors = eigh(self.gram, driver="evd", check_finite=False)
         return np.maximum(values, 1e-12), vectors
 
     @functools.cached_property

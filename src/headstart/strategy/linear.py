@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -117,6 +119,16 @@ def logistic(
         weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
     weight /= scale
     return LinearHead(weight.astype(np.float32), (bias - weight @ np.broadcast_to(mean, X.shape[1])).astype(np.float32))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products of matrices have one thread each: of many small ones, more of them only wait."""
+    import scipy.linalg  # noqa: F401 - it has a BLAS of its own, of which only what is loaded can be limited
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from headstart.predictor import LinearHead, Predictor
 from headstart.predictor.calibration import fit_temperature
 from headstart.score.ridge import standardise
 from headstart.source.card import Source, SourceCard
+from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, Bench, Needs, Side
 from headstart.strategy.pair import Pair, Sides, paired
 from headstart.target.view import TrainView
@@ -93,8 +94,6 @@ class OnFeatures(ABC):
         self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = PLAIN
     ) -> Predictor:
         """Features of both domains from the store, then the head."""
-        from threadpoolctl import threadpool_limits
-
         if self.needs.unlabelled and not view.unlabelled:
             raise TrialError(f"{self.name} needs unlabelled examples of the target domain")
         if self.needs.few and view.few is None:
@@ -106,9 +105,7 @@ class OnFeatures(ABC):
         if view.few is not None:
             few = (bench.features(body, view.few.inputs, source.card.short), view.few.labels)
         domains = Domains(Xs, view.examples.labels, Xt, len(view.classes), seed, view.examples.origin, few)
-        import scipy.linalg  # noqa: F401 - it has a BLAS of its own, of which only what is loaded can be limited
-
-        with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
+        with linear.one_thread():
             found = self.fit(domains)
         said, left_out, elsewhere = dict(found.said), found.left_out, found.elsewhere
         return Predictor(view.classes, body, found.head, provenance=said, left_out=left_out, elsewhere=elsewhere)

@@ -68,9 +68,7 @@ class AdaBNTriTrain:
             TrialError: there is no target domain, the source has not so many stages, or the values at the cut do not
                 fit into memory.
         """
-        from threadpoolctl import threadpool_limits
-
-        from headstart.strategy import network
+        from headstart.strategy import linear, network
         from headstart.train.adaptation import renormalise, said
 
         card, classes = source.card, len(view.classes)
@@ -94,7 +92,7 @@ class AdaBNTriTrain:
         Xt, few = features(T), None
         if view.few is not None:
             few = features(values(view.few.inputs)), view.few.labels
-        with threadpool_limits(1, user_api="blas"):
+        with linear.one_thread():
             domains = Domains(Xs, view.examples.labels, Xt, classes, seed, view.examples.origin, few)
             found = TriTrain(self.sure).fit(domains)
         assert found.elsewhere is not None
