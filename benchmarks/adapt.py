@@ -34,13 +34,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from benchmarks import common
 from benchmarks.adapt_tasks import FAMILIES, Task
 from benchmarks.adapt_units import Unit, fitted_alone, unit
 from benchmarks.common import DATA, target
 from benchmarks.peers import environment
+from headstart.machine import one_thread
 
 RESAMPLES = 1_000
 BAD, RARE = 0.01, 0.05  # worse by more than this, in no more than this share of pairs
@@ -103,7 +103,7 @@ def measured(task: Task, fitted: Unit, trust: Mapping[str, float] | None = None)
     from headstart.domains.validate import TRUST, Seen, agreement, common_ground
 
     began = time.process_time()
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         ground = common_ground(task.Xs, task.Xt, fitted.held)
         seen = {
             name: Seen(fitted.left_out[i], task.ys[fitted.held], ground.weights, fitted.asked[i], ground.Xs, ground.Xt)
@@ -160,7 +160,7 @@ def twin(record: dict[str, Any], way: str) -> Case | None:
     if way not in record["twins"]:
         rows = thinned(task)
         reference = replace(record["reference"], asked=record["reference"].asked[rows])
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread():
             asked = fitted_alone(way, task, rows)
             apart = classifier_test(task.Xs, task.Xt[rows], permutations=0, seed=0).auc
         said = [logs.argmax(axis=1) == task.yt[rows] for logs in (asked, reference.asked)]

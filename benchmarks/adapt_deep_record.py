@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from benchmarks import adapt_deep_units as units
 from benchmarks.adapt import BAD, RARE, SKEWED_RARE, SOURCE_ONLY, Case, gain, points, thinned
@@ -22,6 +21,7 @@ from benchmarks.adapt_units import fitted_alone, unit
 from benchmarks.common import target
 from headstart.domains.record import CAP, RECORD, first_allowed, usual, wanted
 from headstart.domains.validate import APART
+from headstart.machine import one_thread
 
 WAYS = ("adabn-tri-train", "shot", "adabn")
 """Deep ways that are measured on every pair: the two that are ahead of tri-train on average over photos to the other
@@ -66,7 +66,7 @@ def examined(pair: Pair) -> Examined:
     shallow = usual(fitted.names, without(RECORD, task.family))
     assert shallow is not None
     rows = thinned(task)
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         ground = common_ground(task.Xs, task.Xt, fitted.held)
         apart = classifier_test(task.Xs, task.Xt[rows], permutations=0, seed=0).auc
     at = fitted.names.index

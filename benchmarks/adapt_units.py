@@ -18,18 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.linalg  # its BLAS, too, must be loaded to be limited
 import scipy.optimize
 import scipy.sparse
 import scipy.stats  # noqa: F401 - imports are no part of a fit
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from benchmarks import adapt_tasks
 from benchmarks.adapt_tasks import Task
 from headstart import strategy as strategies
 from headstart.domains import align, labels, spread, transport, two_sample, weights
 from headstart.files import cache_directory
+from headstart.machine import one_thread
 from headstart.predictor import LinearHead
 from headstart.score import ridge
 from headstart.strategy import linear, pair, shallow
@@ -98,7 +97,7 @@ def _fitted(task: Task) -> Unit:
     kept = np.setdiff1d(np.arange(len(task.ys)), held)
     Xs, ys = task.Xs[kept], task.ys[kept]
     names, asked, left_out, cpu, alone = [], [], [], [], []
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         for name, strategy in routes():
             began = time.process_time()
             whole = strategy.on(paired(task.Xs, task.ys, task.Xt, task.classes), 0)

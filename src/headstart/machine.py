@@ -11,10 +11,14 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 PACKAGES = ("headstart", "torch", "timm", "numpy", "scikit-learn", "pillow", "openvino")
 
@@ -70,6 +74,22 @@ def release() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Products of matrices have one thread each: of many small ones, more of them only wait for each other."""
+    with _pools().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of this process; to find them takes longer than a small fit."""
+    import scipy.linalg  # noqa: F401 - it has a BLAS of its own, of which only what is loaded is found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _processor() -> str:

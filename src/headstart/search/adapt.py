@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from headstart import files, profile
 from headstart import source as sources
@@ -26,6 +25,7 @@ from headstart.domains.record import Change, decided, wanted
 from headstart.domains.validate import Agreement, Seen, agreement, common_ground
 from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
+from headstart.machine import one_thread
 from headstart.search.finalist import finalists
 from headstart.search.listener import Listener
 from headstart.search.options import Options
@@ -229,7 +229,7 @@ class _Adapter(Runner):
         if event is None:
             X, Z, few, _ = self._features(episode)
             self.listener.progress("source domains", 0, 1)
-            with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
+            with one_thread(), profile.phase("judge"):
                 found = several.screened(
                     X,
                     episode.view.examples.labels,
@@ -365,7 +365,7 @@ class _Adapter(Runner):
         """What validators say, and what they saw: source labels and target inputs."""
         _, held = episode.view.fold_index(0)
         X, Z, _, _ = self._features(episode)
-        with threadpool_limits(1, user_api="blas"), profile.phase("judge"):
+        with one_thread(), profile.phase("judge"):
             ground = common_ground(X, Z, held, seed=self.options.seed)
             seen = {}
             for name, (_, one, two) in routes.items():

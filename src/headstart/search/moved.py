@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from headstart.domains.labels import bbse, calibrate, mlls, predictions_differ, thinned
 from headstart.domains.two_sample import Told, classifier_test
 from headstart.features import HandcraftedBody, TfidfBody
+from headstart.machine import one_thread
 from headstart.predictor import LinearHead
 from headstart.score.ridge import solve
 from headstart.target.domain import FEWEST
@@ -98,7 +98,7 @@ def moved(target: Target, extract: Extract | None = None, features: str = "", *,
         learned = training.examples.take(mine)
         X, Z = (extract or _cheap)(learned.inputs, inputs.take(theirs))
         words = features if extract is not None else CHEAP[target.modality]
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread():
             found.append(_compared(name, X, learned.labels, Z, target.classes, words, seed))
     return found
 

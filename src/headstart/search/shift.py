@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from headstart import source as sources
 from headstart.domains import labels as label_shift
@@ -28,6 +27,7 @@ from headstart.domains.two_sample import (
 from headstart.domains.weights import discriminator
 from headstart.errors import Problem, TargetError
 from headstart.features import body_of, extract
+from headstart.machine import one_thread
 from headstart.predictor import LinearHead
 from headstart.score.ridge import solve
 from headstart.target.domain import FEWEST, Domain, shared
@@ -230,7 +230,7 @@ def shift(
     X, Z = (extract(body, part.inputs, store=store, progress=tell) for part in (A, B))
     if progress is not None:
         progress("tests", 0, 1)
-    with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait
+    with one_thread():
         tests = _tests(X, Z, A, B, permutations, seed)
     inputs, labels, concept = tests["inputs"], tests["labels"], tests["concept"]
     setting, words = setting_of(source, target)

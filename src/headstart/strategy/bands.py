@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import profile
+from headstart.machine import one_thread
 from headstart.score.ridge import solve, standardise
 from headstart.target.split import stratified_sample
 
@@ -65,9 +66,8 @@ def importances(X: Floats, y: Labels, classes: int, widths: Sequence[int]) -> Do
 
     with profile.phase("import"):
         from scipy.optimize import minimize
-        from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, user_api="blas"):  # hundreds of small products: threads only wait
+    with one_thread():
         found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS] * len(Z))
     w = np.exp(found.x - found.x.max())
     return np.where(w >= LEAST, w, 0.0)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart import profile
+from headstart.machine import one_thread
 from headstart.predictor import KernelHead, LinearHead
 from headstart.predictor.calibration import fit_temperature
 from headstart.predictor.heads import gaussian
 from headstart.score.ridge import Solution, solve, standardise
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -108,7 +102,7 @@ def logistic(
     with warnings.catch_warnings():
         # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        with _pools().limit(limits=1, user_api="blas"):  # hundreds of small products: threads only wait
+        with one_thread():
             model.fit((X - mean) / scale, y)
     weight, bias = np.zeros((classes, X.shape[1])), np.full(classes, -1e4)
     if len(model.classes_) == 2:
@@ -119,24 +113,6 @@ def logistic(
         weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
     weight /= scale
     return LinearHead(weight.astype(np.float32), (bias - weight @ np.broadcast_to(mean, X.shape[1])).astype(np.float32))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Products of matrices have one thread each: of many small ones, more of them only wait."""
-    import scipy.linalg  # noqa: F401 - it has a BLAS of its own, of which only what is loaded can be limited
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
-        yield
-
-
-@functools.cache
-def _pools() -> ThreadpoolController:
-    """The thread pools of this process; to find them takes longer than a small fit."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:

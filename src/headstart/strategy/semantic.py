@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import profile
+from headstart.machine import one_thread
 from headstart.predictor.heads import convex
 
 Floats = NDArray[np.float32]
@@ -113,10 +113,7 @@ def leave_classes_out(known: Floats, weight: Floats, methods: tuple[str, ...] = 
         weight: (K, D) classifier.
         methods: which to compare.
     """
-    with profile.phase("import"):
-        from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):  # many small solves: threads only wait for each other
+    with one_thread():
         tried = _tried(known, weight, methods)
     right = {candidate: float(np.mean(values)) for candidate, values in tried.items()}
     best = max(right, key=lambda candidate: right[candidate])

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from headstart.budget import Budget
 from headstart.domains import few as few_labels
 from headstart.errors import TrialError
+from headstart.machine import one_thread
 from headstart.predictor import LinearHead, Predictor
 from headstart.predictor.calibration import fit_temperature
 from headstart.score.ridge import standardise
 from headstart.source.card import Source, SourceCard
-from headstart.strategy import linear
 from headstart.strategy.contract import PLAIN, Bench, Needs, Side
 from headstart.strategy.pair import Pair, Sides, paired
 from headstart.target.view import TrainView
@@ -105,7 +105,7 @@ class OnFeatures(ABC):
         if view.few is not None:
             few = (bench.features(body, view.few.inputs, source.card.short), view.few.labels)
         domains = Domains(Xs, view.examples.labels, Xt, len(view.classes), seed, view.examples.origin, few)
-        with linear.one_thread():
+        with one_thread():
             found = self.fit(domains)
         said, left_out, elsewhere = dict(found.said), found.left_out, found.elsewhere
         return Predictor(view.classes, body, found.head, provenance=said, left_out=left_out, elsewhere=elsewhere)
@@ -170,15 +170,13 @@ def corrected(made: Predictor, view: TrainView, *, seed: int, bench: Bench, word
         bench: store and device.
         words: what is computed, for who waits.
     """
-    from threadpoolctl import threadpool_limits
-
     if view.few is None or view.unlabelled is None:
         return made
     assert isinstance(made.head, LinearHead)
     Xt, L = (bench.features(made.body, inputs, words) for inputs in (view.unlabelled, view.few.inputs))
     nothing, classes = Xt[:0], len(view.classes)
     domains = Domains(nothing, np.empty(0, np.int64), Xt, classes, seed, few=(L, view.few.labels))
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread():
         found = corrected_by(made.head, domains)
     said = made.provenance | found.said
     return replace(made, head=found.head, provenance=said, left_out=found.left_out, elsewhere=made.head)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from headstart.budget import Budget
+from headstart.machine import one_thread
 from headstart.predictor import LinearHead, Predictor
 from headstart.score.ridge import standardise
 from headstart.source.card import Source, SourceCard
@@ -68,7 +69,7 @@ class AdaBNTriTrain:
             TrialError: there is no target domain, the source has not so many stages, or the values at the cut do not
                 fit into memory.
         """
-        from headstart.strategy import linear, network
+        from headstart.strategy import network
         from headstart.train.adaptation import renormalise, said
 
         card, classes = source.card, len(view.classes)
@@ -92,7 +93,7 @@ class AdaBNTriTrain:
         Xt, few = features(T), None
         if view.few is not None:
             few = features(values(view.few.inputs)), view.few.labels
-        with linear.one_thread():
+        with one_thread():
             domains = Domains(Xs, view.examples.labels, Xt, classes, seed, view.examples.origin, few)
             found = TriTrain(self.sure).fit(domains)
         assert found.elsewhere is not None
