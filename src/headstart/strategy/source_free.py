@@ -40,7 +40,7 @@ class SourceFree(ABC):
         rate: peak learning rate of what is adapted.
         last: how many of the source's last stages are adapted.
         batch: target examples per batch; what is wanted of a whole batch, not of each example, needs many.
-        views: augmented views of each picture.
+        views: augmented views of each picture; 0: pictures are taken as they are, like those that batch norm will see.
         flip: mirror pictures in augmentation.
     """
 
@@ -50,11 +50,11 @@ class SourceFree(ABC):
         network=True, pretrained=True, modalities=("image", "text"), unlabelled=True, gradients=True, cuts=True
     )
 
-    epochs: int = 8
+    epochs: int = 4
     rate: float = 1e-3
     last: int = 1
     batch: int = 64
-    views: int = 2
+    views: int = 0
     flip: bool = True
 
     @abstractmethod
