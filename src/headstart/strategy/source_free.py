@@ -141,9 +141,8 @@ class SourceFree(ABC):
                 stages=card.stages,
             )
             return Predictor(view.classes, body, network.probed(source, view.examples, classes, bench))
-        network.room(card, cut, len(view))
         trunk, module = network.cut_apart(source, cut, classes, seed, bench)
-        values = network.cut_values(source, view.examples, cut, 0, bench, batch=self.batch)
+        values = network.plain_values(source, view.examples, cut, bench, batch=self.batch)
         renormalise(module, values)
         head = linear.ridge(said(module, values)[0].numpy(), y, classes).as_logits(y)
         return Predictor(view.classes, network.cut_body(source, cut, trunk, module, bench), head)
