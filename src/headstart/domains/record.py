@@ -71,7 +71,7 @@ _LEADS = {
 AHEAD = {family: {way: leads[i] for way, leads in _LEADS.items()} for i, family in enumerate(PICTURES)}
 """Family of pairs of domains of pictures -> deep way -> mean lead in accuracy over the usual shallow way.
 
-Deep ways can be measured on pictures alone, so that their means over the families of `RECORD` would be of other pairs
+Deep ways were measured on pictures alone, so that their means over the families of `RECORD` would be of other pairs
 than those of the shallow ways. They are compared with the one that is shipped otherwise, on the same pairs, those whose
 domains are apart, and on features of the same network. No pair's lead counts for more than `CAP`, however much both
 gain. As `benchmarks/adapt_deep.py` measured it; `python -m benchmarks.adapt_deep` prints it.
