@@ -133,6 +133,8 @@ def _whole_job(data: Path, python: Path, folder: Path) -> dict[str, Any]:
     Each runs in an environment of its own, with nothing but what it needs.
     """
     product = environment.product()
+    # Python keeps what it compiled, as it does by itself.
+    usual = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
     def fit() -> tuple[float, float, dict[str, float]]:
         out = folder / f"run{time.monotonic_ns()}"
@@ -141,7 +143,7 @@ def _whole_job(data: Path, python: Path, folder: Path) -> dict[str, Any]:
             str(product), "-m", "headstart", "fit", str(data), "--strategy", "probe", "--source", SOURCE,
             "--out", str(out), "--profile", str(profile),
         ]  # fmt: skip
-        took = _seconds(lambda: subprocess.run(command, check=True, capture_output=True, timeout=900, cwd=folder))
+        took = _seconds(lambda: subprocess.run(command, check=True, capture_output=True, timeout=900, env=usual))
         evidence = json.loads((out / "evidence.json").read_text(encoding="utf-8"))
         spent = json.loads(profile.read_text(encoding="utf-8"))
         phases = {name: round(phase["seconds"], 2) for name, phase in spent["phases"].items()} | {
