@@ -21,11 +21,12 @@ setup: $(READY)  ## build .venv from requirements.lock
 demo: $(READY)  ## the main job on embedded data: where transfer helps, and where it does not
 	$(BIN)/headstart demo
 
+# Tests are compiled once, whatever the environment says of bytecode; what a module's tests share is made by one worker.
 test: $(READY)  ## the fast lane, under two minutes, no network
-	$(BIN)/python -m pytest -m fast -n 2
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m fast -n 2 --dist worksteal
 
 coverage: $(READY)  ## the fast lane, and which lines it does not reach
-	$(BIN)/python -m pytest -m fast -n 2 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m fast -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 
 test-slow: $(READY)  ## the slow lane and, where the data is present, the bench lane
 	$(BIN)/python -m pytest -m "slow or bench"

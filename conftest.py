@@ -1,6 +1,8 @@
 """Lanes: every test stands in exactly one, and a lane that visits nobody fails."""
 
+import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,7 +24,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError("every test stands in exactly one lane:\n" + "\n".join(wrong))
 
 
+def pytest_collection_finish() -> None:
+    """Every module is imported by now and stays: to look through all of them for garbage was a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    gc.unfreeze()  # or extension modules complain that nobody collected what is theirs
     if session.testscollected == 0 and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
@@ -38,3 +47,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def _no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """To wait until what was written outlives a loss of power is a tenth of the time, and no test cuts the power."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_long_look_at_speed() -> Iterator[None]:
+    """The batch that a compiled network is fastest at is sought for a moment: nothing but seconds hangs on it."""
+    from headstart.features import compiled
+
+    speed = compiled.speed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "speed", lambda *arguments, seconds: speed(*arguments, seconds=seconds / 100))
+        yield

@@ -143,6 +143,14 @@ class Case:
         return float(self.gains.mean())
 
 
+def case_of(reference: Any, asked: NDArray[np.float32], truth: NDArray[np.int64], apart: float) -> Case:
+    """Of a way that says `asked` where source-only says what `reference` holds, of examples with the labels `truth`."""
+    from headstart.domains.record import change
+
+    said = [(logs.argmax(axis=1) == truth).astype(np.float64) for logs in (asked, reference.asked)]
+    return Case(change(reference, replace(reference, asked=asked)), apart, said[0] - said[1])
+
+
 def case(record: dict[str, Any], way: str) -> Case:
     """Of a pair as it is."""
     gains = record["right"][way].astype(np.float64) - record["right"][SOURCE_ONLY]
@@ -151,7 +159,6 @@ def case(record: dict[str, Any], way: str) -> Case:
 
 def twin(record: dict[str, Any], way: str) -> Case | None:
     """Of the pair with fewer examples of half of the target's classes; None of simulated pairs, which have shifts."""
-    from headstart.domains.record import change
     from headstart.domains.two_sample import classifier_test
 
     task: Task = record["task"]
@@ -163,9 +170,7 @@ def twin(record: dict[str, Any], way: str) -> Case | None:
         with one_thread():
             asked = fitted_alone(way, task, rows)
             apart = classifier_test(task.Xs, task.Xt[rows], permutations=0, seed=0).auc
-        said = [logs.argmax(axis=1) == task.yt[rows] for logs in (asked, reference.asked)]
-        gains = said[0].astype(np.float64) - said[1]
-        record["twins"][way] = Case(change(reference, replace(reference, asked=asked)), apart, gains)
+        record["twins"][way] = case_of(reference, asked, task.yt[rows], apart)
     found: Case = record["twins"][way]
     return found
 

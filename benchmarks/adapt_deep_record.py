@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import adapt_deep_units as units
-from benchmarks.adapt import BAD, RARE, SKEWED_RARE, SOURCE_ONLY, Case, gain, points, thinned
+from benchmarks.adapt import BAD, RARE, SKEWED_RARE, SOURCE_ONLY, Case, case_of, gain, points, thinned
 from benchmarks.adapt_deep_tasks import Pair
 from benchmarks.adapt_units import fitted_alone, unit
 from benchmarks.common import target
@@ -58,7 +58,6 @@ def without(families: Mapping[str, Mapping[str, float]], family: str) -> list[Ma
 
 def examined(pair: Pair) -> Examined:
     """A pair, every way fitted on all of it and on its twin."""
-    from headstart.domains.record import change
     from headstart.domains.two_sample import classifier_test
     from headstart.domains.validate import Seen, common_ground
 
@@ -74,12 +73,8 @@ def examined(pair: Pair) -> Examined:
     reference = Seen(fitted.left_out[at(SOURCE_ONLY)], task.ys[fitted.held], ground.weights, base, ground.Xs, ground.Xt)
 
     def cases(said: dict[str, NDArray[np.float32]], rows: NDArray[np.int64], apart: float) -> dict[str, Case]:
-        own, truth = replace(reference, asked=base[rows]), task.yt[rows]
-        right = (base[rows].argmax(axis=1) == truth).astype(np.float64)
-        return {
-            way: Case(change(own, replace(own, asked=asked)), apart, (asked.argmax(axis=1) == truth) - right)
-            for way, asked in said.items()
-        }
+        own = replace(reference, asked=base[rows])
+        return {way: case_of(own, asked, task.yt[rows], apart) for way, asked in said.items()}
 
     whole = {shallow: fitted.asked[at(shallow)]}
     whole |= {way: units.trial(pair, way, "candidate", 0)[0] for way in WAYS}

@@ -11,9 +11,7 @@ import hashlib
 import importlib
 import inspect
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.adapt_deep_tasks import Pair
 from benchmarks.adapt_units import Unit
+from benchmarks.common import save_arrays
 from headstart import train
 from headstart.budget import Budget
 from headstart.files import cache_directory, write_json
@@ -92,16 +91,12 @@ def twin(pair: Pair, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 def _kept(pair: Pair, called: str, spec: Spec, rows: NDArray[np.int64] | None) -> tuple[NDArray[np.float32], float]:
     path = folder(pair) / f"{called}.npz"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         asked = pair.asked if rows is None else pair.asked.take(rows)
         view = pair.view if rows is None else replace(pair.view, unlabelled=asked)
         found = execute(spec, view, asked, budget=Budget(), bench=_bench(pair)).result
         if found.log_probabilities is None:
             raise RuntimeError(f"{pair.task.name}, {called}: {found.error}")
-        handle, building = tempfile.mkstemp(suffix=".npz", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, said=found.log_probabilities, cpu=found.cpu)
-        os.replace(building, path)
+        save_arrays(path, said=found.log_probabilities, cpu=found.cpu)
     with np.load(path) as kept:
         return kept["said"], float(kept["cpu"])
 

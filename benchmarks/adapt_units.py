@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks import adapt_tasks
 from benchmarks.adapt_tasks import Task
+from benchmarks.common import save_arrays
 from headstart import strategy as strategies
 from headstart.domains import align, labels, spread, transport, two_sample, weights
 from headstart.files import cache_directory
@@ -83,12 +82,8 @@ def unit(task: Task) -> Unit:
                 *(found[k] for k in ("held", "asked", "left_out", "cpu", "alone")),
             )
     made = _fitted(task)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, building = tempfile.mkstemp(suffix=".npz", dir=path.parent)
-    with os.fdopen(handle, "wb") as stream:
-        arrays = {"held": made.held, "asked": made.asked, "left_out": made.left_out, "cpu": made.cpu}
-        np.savez_compressed(stream, names=json.dumps(made.names), alone=made.alone, **arrays)
-    os.replace(building, path)
+    arrays = {"held": made.held, "asked": made.asked, "left_out": made.left_out, "cpu": made.cpu, "alone": made.alone}
+    save_arrays(path, names=json.dumps(made.names), **arrays)
     return made
 
 

@@ -116,6 +116,19 @@ def kept(place: str, parts: Iterable[bytes], made: Callable[[], dict[str, Any]])
     return document
 
 
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Write arrays to a compressed `.npz`, whole or not at all, and its folder where there is none."""
+    import io
+
+    import numpy as np
+
+    from headstart.files import write_bytes
+
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    write_bytes(path, stream.getvalue())
+
+
 def generate(folder: Path, count: int, seed: int = 0) -> None:
     """Add `count` coloured pictures to `folder`, in a folder for each class; another seed gives other pictures.
 

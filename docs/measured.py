@@ -303,16 +303,18 @@ def adapt_deep_part(document: dict[str, Any]) -> list[str]:
     for begin, against in found.get("skada", {}).items():
         parts += [
             f"skada.deep {against['versions']['skada']} on {', '.join(against['pairs'])}; {_BEGINS[begin]}:\n",
-            "| way | ours | skada.deep | ahead, points (95 % interval) | CPU seconds of the way, ours, skada.deep "
-            "| from pictures, ours, skada.deep |\n|---|---:|---:|---|---|---|",
+            "| way | ours | skada.deep's epochs | skada.deep | ahead, points (95 % interval) "
+            "| CPU seconds of the way, ours, skada.deep | from pictures, ours, skada.deep |\n"
+            "|---|---:|---:|---:|---|---|---|",
         ]
         for way, each in against["ways"].items():
-            sides = [[each["cpu_seconds"][side][kind] for side in ("ours", "skada")] for kind in ("own", "whole")]
-            cpu = [f"{ours:.0f}, {theirs:.0f}" for ours, theirs in sides]
-            parts.append(
-                f"| {way} | {_percent(each['accuracy'])} | {_percent(each['skada_accuracy'])} "
-                f"| {_points({'gain': each['ahead']})} | {' | '.join(cpu)} |"
-            )
+            for epochs, theirs in each["skada"].items():
+                sides = [[theirs["cpu_seconds"][side][kind] for side in ("ours", "skada")] for kind in ("own", "whole")]
+                cpu = [f"{ours:.1f}, {other:.1f}" for ours, other in sides]
+                parts.append(
+                    f"| {way} | {_percent(each['accuracy'])} | {epochs} | {_percent(theirs['accuracy'])} "
+                    f"| {_points({'gain': theirs['ahead']})} | {' | '.join(cpu)} |"
+                )
         parts.append("")
     return [*parts, *_targets(found["targets"])]
 

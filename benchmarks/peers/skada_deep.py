@@ -125,7 +125,9 @@ def probed(body: nn.Module, X: torch.Tensor, y: Any, batch: int) -> tuple[torch.
     return torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))
 
 
-def fitted(name: str, begin: str, X: Any, y: Any, domain: Any, head: Any, given: Any, seed: int) -> dict[str, Any]:
+def fitted(
+    name: str, begin: str, X: Any, y: Any, domain: Any, head: Any, given: Any, epochs: int, seed: int
+) -> dict[str, Any]:
     """One method fitted on both domains: predictions of the target, and CPU seconds."""
     torch.manual_seed(seed)
     classes = int(y.max()) + 1
@@ -139,7 +141,7 @@ def fitted(name: str, begin: str, X: Any, y: Any, domain: Any, head: Any, given:
         torch.optim.lr_scheduler.OneCycleLR,
         step_every="batch",
         max_lr=[given.rate, given.rate * given.trunk],
-        total_steps=given.epochs * max(each) + 1,
+        total_steps=epochs * max(each) + 1,
         pct_start=WARM_UP,
         cycle_momentum=False,
     )
@@ -151,7 +153,7 @@ def fitted(name: str, begin: str, X: Any, y: Any, domain: Any, head: Any, given:
         optimizer__weight_decay=DECAY,
         lr=given.rate * given.trunk,
         optimizer__param_groups=[("*classifier*", {"lr": given.rate})],  # the head, and the critic
-        max_epochs=given.epochs,
+        max_epochs=epochs,
         batch_size=given.batch,
         train_split=None,
         callbacks=[("schedule", schedule)],
@@ -177,7 +179,7 @@ def main() -> None:
     parser.add_argument("--begin", choices=("pictures", "cut"), default="cut")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[10], help="skada's own default is 10")
     parser.add_argument("--batch", type=int, default=32, help="of each domain")
     parser.add_argument("--rate", type=float, default=RATE, help="of the head and of the critic")
     parser.add_argument("--trunk", type=float, default=TRUNK, help="share of it for the stage")
@@ -199,7 +201,13 @@ def main() -> None:
     spent = {"decode": decoded - began, "cut": cut - decoded, "head": time.process_time() - cut}
     values = X.numpy()
     found: dict[str, Any] = {
-        name: {str(seed): fitted(name, given.begin, values, y, domain, head, given, seed) for seed in given.seeds}
+        name: {
+            str(epochs): {
+                str(seed): fitted(name, given.begin, values, y, domain, head, given, epochs, seed)
+                for seed in given.seeds
+            }
+            for epochs in given.epochs
+        }
         for name in given.methods
     }
     watch.lap("methods")

@@ -12,7 +12,7 @@ from benchmarks.adapt_tasks import SHIFTS, Task, bumps, planar
 from benchmarks.adapt_units import routes
 from docs.measured import adapt_table
 from headstart.domains.record import Change
-from headstart.domains.validate import VALIDATORS, Agreement
+from headstart.domains.validate import VALIDATORS, Agreement, Seen
 
 pytestmark = pytest.mark.slow
 
@@ -112,6 +112,17 @@ def test_a_twin_keeps_one_of_seven_of_half_of_the_classes() -> None:
     features = np.zeros((280, 2), np.float32)
     rows = adapt.thinned(Task("planted", "twin", features, y, features, y))
     assert sorted(np.bincount(y[rows]).tolist()) == [10, 10, 70, 70]
+
+
+def test_a_case_holds_what_changes_and_what_is_gained() -> None:
+    logs = np.log([[0.9, 0.1], [0.1, 0.9]]).astype(np.float32)
+    y, truth = np.array([0, 1]), np.array([0, 0, 1, 1])
+    empty = np.zeros((2, 2), np.float32)
+    # Source-only says 0 0 0 1, the way 1 0 1 1: one mistake made, one mended, both towards class 1.
+    reference = Seen(logs, y, np.ones(2), logs[[0, 0, 0, 1]], empty, empty)
+    found = adapt.case_of(reference, logs[[1, 0, 1, 1]], truth, 0.9)
+    assert found.gains.tolist() == [-1.0, 0.0, 1.0, 0.0]
+    assert (found.change.changed, found.change.flow, found.apart) == (0.5, 1.0, 0.9)
 
 
 def test_the_summary_counts_harm_and_the_pages_show_it() -> None:

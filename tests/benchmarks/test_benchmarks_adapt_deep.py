@@ -44,20 +44,26 @@ def test_units_of_one_task_are_joined_in_order() -> None:
     assert both.cpu.shape == (3, 2)
 
 
-def record(theirs: dict[str, float], seconds: float) -> dict[str, Any]:
-    """A pair on which source-only is right on half of the examples, every shared way on three quarters."""
+def record(theirs: dict[str, float], seconds: float, after: int = 1) -> dict[str, Any]:
+    """A pair on which source-only is right on half of the examples, every shared way on three quarters.
+
+    skada is so right `after` so many epochs of one or ten, and on half before; ten take it ten times the seconds.
+    """
     scores = {SOURCE_ONLY: 0.5, "shallow": 0.6} | dict.fromkeys(adapt_deep.SHARED, 0.75)
     values: dict[str, dict[str, float]] = {name: {} for name in scores}
     lead: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
     methods = {
         way: {
-            # Class 1 is the truth of every example.
-            str(seed): {
-                "predictions": (np.arange(N) < N * share).astype(int).tolist(),
-                "fit_cpu_seconds": seconds - 1.0,
-                "predict_cpu_seconds": 1.0,
+            str(epochs): {
+                # Class 1 is the truth of every example.
+                str(seed): {
+                    "predictions": (np.arange(N) < N * (share if epochs >= after else 0.5)).astype(int).tolist(),
+                    "fit_cpu_seconds": epochs * seconds - 1.0,
+                    "predict_cpu_seconds": 1.0,
+                }
+                for seed in range(2)
             }
-            for seed in range(2)
+            for epochs in (1, 10)
         }
         for way, share in theirs.items()
     }
@@ -81,22 +87,36 @@ def record(theirs: dict[str, float], seconds: float) -> dict[str, Any]:
 
 
 def test_either_side_pays_once_for_what_its_ways_share() -> None:
-    found = adapt_deep.compared([record(dict.fromkeys(adapt_deep.SHARED, 0.7), 50.0)], "cut")
+    found = adapt_deep.compared([record(dict.fromkeys(adapt_deep.SHARED, 0.75), 50.0)], "cut")
     dann = found["ways"]["dann"]
-    assert dann["cpu_seconds"] == {"ours": {"own": 10.0, "whole": 30.0}, "skada": {"own": 50.0, "whole": 60.0}}
-    assert dann["ratio"] == {"own": 5.0, "whole": 2.0}
+    once = dann["skada"]["1"]
+    assert once["cpu_seconds"] == {"ours": {"own": 10.0, "whole": 30.0}, "skada": {"own": 50.0, "whole": 60.0}}
+    assert once["ratio"] == {"own": 5.0, "whole": 2.0}
     # Three ways: what is before them is counted once.
     assert found["all"]["ratio"] == {"own": 5.0, "whole": 3.2}
-    assert (dann["accuracy"], dann["skada_accuracy"], dann["ahead"][0]) == (0.75, 0.7, 0.05)
+    assert (dann["accuracy"], once["accuracy"], once["ahead"][0]) == (0.75, 0.75, 0.0)
     assert adapt_deep.compared([record({}, 1.0)], "pictures") == {}
 
 
+@pytest.mark.parametrize(
+    ("share", "after", "equal", "counts", "ratio"),
+    [(0.75, 1, "1", "1", 0.5), (0.9, 1, "1", "1", 0.5), (0.75, 10, "10", "10", 5.0), (0.7, 1, None, "10", 5.0)],
+)
+def test_skadas_time_is_that_until_it_is_as_right(
+    share: float, after: int, equal: str | None, counts: str, ratio: float
+) -> None:
+    found = adapt_deep.compared([record(dict.fromkeys(adapt_deep.SHARED, share), 5.0, after)], "cut")
+    assert {(way["equal_after"], way["counts"]) for way in found["ways"].values()} == {(equal, counts)}
+    assert found["all"]["ratio"]["own"] == ratio
+
+
 def test_time_counts_only_at_equal_accuracy_and_the_pages_show_it() -> None:
-    equal, better = dict.fromkeys(adapt_deep.SHARED, 0.75), dict.fromkeys(adapt_deep.SHARED, 0.75) | {"cdan": 0.9}
-    for theirs, seconds, met in ((equal, 50.0, True), (equal, 49.0, False), (better, 50.0, False)):
+    worse, equal = dict.fromkeys(adapt_deep.SHARED, 0.7), dict.fromkeys(adapt_deep.SHARED, 0.75)
+    for theirs, seconds, met in ((equal, 50.0, True), (equal, 5.0, False), (worse, 5.0, True), (worse, 4.0, False)):
         found = adapt_deep.summary([record(theirs, seconds)], "")
         own = next(line for line in found["targets"] if "values at the cut" in str(line["what"]))
         assert own["met"] is met
+    assert "dann 4.0, not so after 10: ours +5.0 points" in str(own["found"])
     assert found["ways"]["pick"]["gain"][0] == 0.25
     assert found["ways"]["oracle"]["accuracy"] == 0.75
     row = "| photo to sketch | 50.0 % | 60.0 % (shallow) | 75.0 % (dann) | +25.0, "

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as program
 from benchmarks import common
 
 pytestmark = pytest.mark.fast
+
+
+def test_arrays_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a folder" / "unit one.npz"
+    common.save_arrays(path, said=np.arange(6).reshape(2, 3), names="[]")
+
+    def full(*_: object) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="full"):
+        common.save_arrays(path, said=np.zeros(1))
+    assert list(path.parent.iterdir()) == [path]
+    with np.load(path) as found:
+        assert found["said"].tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert str(found["names"]) == "[]"
 
 
 def test_a_process_is_watched_until_after_its_end(tmp_path):

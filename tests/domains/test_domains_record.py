@@ -108,6 +108,7 @@ def test_a_deep_way_is_wanted_before_the_usual_one_where_it_was_ahead_of_it() ->
     assert list(wanted(["coral", "worse"], families, leads)) == ["coral"], "what was behind somewhere is not wanted"
     assert list(wanted(["deep", "new"], families, leads)) == ["deep"]
     assert wanted(["new"], families, leads) == {}
+    assert list(wanted(names, families, ())) == ["old"], "nobody has measured deep ways on such data"
 
 
 def test_what_the_guard_refuses_of_the_deep_way_it_may_allow_of_the_usual_one() -> None:

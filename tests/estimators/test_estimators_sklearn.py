@@ -89,7 +89,8 @@ def test_scikit_learn_s_own_checks(model, expected, least):
     assert not failed, "\n".join(failed)
     assert counts["passed"] >= least, counts
     assert {r["check_name"] for r in results if r["status"] == "skipped"} <= {"check_array_api_input"}
-    assert {r["check_name"] for r in results if r["status"] == "xfail"} == set(expected)
+    # At most: whether the last bits differ is up to the processor.
+    assert {r["check_name"] for r in results if r["status"] == "xfail"} <= set(expected)
 
 
 def test_float32_is_the_only_reason_for_the_exception():

@@ -71,8 +71,11 @@ def test_what_was_used_longest_ago_is_let_go(shelf, reads, tmp_path):
     assert reads == [keys(0)]
 
 
-def test_more_than_may_be_remembered_is_read_each_time(shelf, reads):
+def test_more_than_may_be_remembered_is_read_each_time_and_nothing_is_forgotten_for_it(shelf, reads):
     recent = Recent(limit=5 * 16)
+    recent.get(shelf, keys(0, 1))
     for _ in range(2):
         assert recent.get(shelf, keys(*range(10)))[0][:, 0].tolist() == list(range(10))
-    assert len(reads) == 2
+    assert len(reads) == 3
+    recent.get(shelf, keys(0, 1))
+    assert len(reads) == 3

@@ -1,4 +1,4 @@
-"""Networks of a few thousand weights are slower on two threads than on one."""
+"""Networks of a few thousand weights are slower on two threads than on one, and to compile them takes longer still."""
 
 import pytest
 import torch
@@ -10,3 +10,10 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_compiling():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headstart.features.network.COMPILE_FROM", 10**9)
+        yield

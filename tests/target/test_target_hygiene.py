@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from headstart.target import hygiene
-from headstart.target.hygiene import Record, Records, alike, examine, near_duplicates, perceptual_hash, record
+from headstart.target import copies, hygiene
+from headstart.target.copies import alike, perceptual_hash
+from headstart.target.hygiene import Record, Records, examine, near_duplicates, record
 from headstart.target.image import UnreadableImage
 from headstart.target.inputs import ArrayInputs, PathInputs
 from headstart.target.readers import load_target
@@ -137,7 +138,7 @@ def random_hashes(count: int, copies: int) -> NDArray[np.uint64]:
 
 def each_with_each(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
     bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
-    left, right = np.nonzero(np.triu(bits @ bits.T >= 64 - 2 * hygiene.HASH_DISTANCE, 1))
+    left, right = np.nonzero(np.triu(bits @ bits.T >= 64 - 2 * copies.HASH_DISTANCE, 1))
     return list(zip(left.tolist(), right.tolist(), strict=True))
 
 
@@ -146,8 +147,8 @@ def test_no_pair_is_lost_by_comparing_few(monkeypatch: pytest.MonkeyPatch) -> No
     expected = each_with_each(hashes)
     assert len(expected) == 550
     for few, at_once in ((100, 2**21), (100, 50), (10_000, 2**21)):
-        monkeypatch.setattr(hygiene, "FEW", few)
-        monkeypatch.setattr(hygiene, "CANDIDATES_AT_ONCE", at_once)
+        monkeypatch.setattr(copies, "FEW", few)
+        monkeypatch.setattr(copies, "CANDIDATES_AT_ONCE", at_once)
         left, right, whole = alike(hashes)
         assert whole
         assert list(zip(left.tolist(), right.tolist(), strict=True)) == expected
@@ -159,7 +160,7 @@ def test_pictures_that_are_all_alike_end_the_search_at_the_same_pair(monkeypatch
     hashes[:1500] = 12345  # more than a million pairs
     ends = []
     for few in (100, 10_000):
-        monkeypatch.setattr(hygiene, "FEW", few)
+        monkeypatch.setattr(copies, "FEW", few)
         left, right, whole = alike(hashes)
         assert not whole
         ends.append((len(left), int(left[-1]), int(right[-1])))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.score.ridge import one_hot
+
 Floats = NDArray[np.float64]
 Features = NDArray[np.floating]
 Labels = NDArray[np.int64]
@@ -78,7 +80,7 @@ def joint(
         seed: of the interval.
     """
     S, T = _with_offset(Xs), _with_offset(L)
-    Y, Z = _targets(ys, classes), _targets(yl, classes)
+    Y, Z = one_hot(ys, classes), one_hot(yl, classes)
     found = []
     values, V = _axes(S)
     seen, along = (S @ V.T / values).T @ Y, T @ V.T
@@ -113,7 +115,7 @@ def corrected(prior: Features, L: Features, yl: Labels, *, seed: int = 0) -> Joi
     Returns:
         `weight` and `bias` of W alone; the prior, times `source_weight`, is to be added.
     """
-    T, Z = _with_offset(L), _targets(yl, prior.shape[1])
+    T, Z = _with_offset(L), one_hot(yl, prior.shape[1])
     values, Q = np.linalg.eigh(T @ T.T)
     found = []
     for share in WEIGHTS:
@@ -149,11 +151,6 @@ def _with_offset(X: Features) -> Floats:
     X = np.asarray(X, dtype=np.float64)
     padded: Floats = np.concatenate([X, np.full((len(X), 1), OFFSET)], axis=1) / np.sqrt(X.shape[1])
     return padded
-
-
-def _targets(y: Labels, classes: int) -> Floats:
-    targets: Floats = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
-    return targets
 
 
 def _chosen(found: Sequence[_Candidate], Z: Floats, seed: int) -> Joint:

@@ -2,11 +2,11 @@
 
 Validators say little of whether an adaptation is right (decision 0031). What did well on other pairs of domains mostly
 does well on the next, so the way with the best record is the one that may be shipped: a deep one where those were ahead
-of the best shallow one (decision 0034), else that one. Two things forbid it. Where the
-domains overlap there is little to win. And where it changes hardly more than the balance of classes, it may be undoing
-a label shift: then the same target inputs are explained by classes that are rarer there, nothing but a label tells, and
-the wrong explanation costs far more than the right one gains. It is believed only where the source's model is visibly
-less sure of the target, so that there is something to mend.
+of the best shallow one (decision 0034), else that one. Two things forbid it. Where the domains overlap there is little
+to win. And where it changes hardly more than the balance of classes, it may be undoing a label shift: then the same
+target inputs are explained by classes that are rarer there, nothing but a label tells, and the wrong explanation costs
+far more than the right one gains. It is believed only where the source's model is visibly less sure of the target, so
+that there is something to mend.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from headstart.target.hygiene import GREY
+from headstart.target.copies import GREY
 
 _GREY = GREY.astype(np.float32)
 _RATIO = 1.25  # a random crop is at most this much wider or higher than a square

@@ -21,7 +21,7 @@ from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.domains import several
 from headstart.domains.few import settled_by_labels
-from headstart.domains.record import Change, decided, wanted
+from headstart.domains.record import AHEAD, Change, decided, wanted
 from headstart.domains.validate import Agreement, Seen, agreement, common_ground
 from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
@@ -196,7 +196,9 @@ class _Adapter(Runner):
     ) -> None:
         super().__init__(made.target, folder, options, listener)
         self.made, self.other = made, target
-        self.wanted = wanted(map(called, self.settings))  # the ways with a record that may be shipped
+        # What deep ways are worth was measured on pictures.
+        self.leads = AHEAD.values() if made.target.modality == "image" else ()
+        self.wanted = wanted(map(called, self.settings), leads=self.leads)  # the ways with a record that may be shipped
 
     def adapt(self) -> Adapted:
         with self._opened() as meter:
@@ -315,7 +317,7 @@ class _Adapter(Runner):
             raise RunError(
                 Problem("no way of adaptation worked", "at least one", "a longer --budget, or see the ledger for why")
             )
-        found = decided(said, seen, SourceOnly.name, adapted)
+        found = decided(said, seen, SourceOnly.name, adapted, leads=self.leads)
         baseline, rival, shipped, reason, labelled = SourceOnly.name, found.rival, found.shipped, found.reason, {}
         if (few := episode.view.few) is not None:
             right = {name: _right(two, few.labels) for name, (_, _, two) in routes.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,11 @@ class Recent:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._spaces: dict[str, dict[str, _Row]] = {}  # the most recently used last
+        self._spaces: dict[Path, dict[str, _Row]] = {}  # the most recently used last
 
     def get(self, shelf: Store, keys: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float64]]:
         """What `shelf.get(keys)` returns; only what is not remembered is read."""
-        rows = self._spaces.pop(shelf.folder.as_posix(), {})
+        rows = self._spaces.get(shelf.folder, {})
         missing = [key for key in dict.fromkeys(keys) if key not in rows]
         if len(missing) * math.prod(shelf.shape) * shelf.dtype.itemsize > self._limit:
             return shelf.get(keys)
@@ -46,7 +47,8 @@ class Recent:
         return arrays, have, np.array([cost for _, cost in held], dtype=np.float64)
 
     def _keep(self, shelf: Store, rows: dict[str, _Row]) -> None:
-        self._spaces[shelf.folder.as_posix()] = rows
+        self._spaces.pop(shelf.folder, None)
+        self._spaces[shelf.folder] = rows
         while self._spaces and sum(map(_bytes, self._spaces.values())) > self._limit:
             self._spaces.pop(next(iter(self._spaces)))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headstart import profile
 from headstart.machine import one_thread
-from headstart.score.ridge import solve, standardise
+from headstart.score.ridge import one_hot, solve, standardise
 from headstart.target.split import stratified_sample
 
 Floats = NDArray[np.float32]
@@ -51,7 +51,7 @@ def importances(X: Floats, y: Labels, classes: int, widths: Sequence[int]) -> Do
     mean, scale = standardise(X)
     ends = np.cumsum([0, *widths])
     Z = [((X[:, a:b] - mean[a:b]) / scale[a:b]).astype(np.float64) for a, b in itertools.pairwise(ends)]
-    Y = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
+    Y = one_hot(y, classes)
     Y -= Y.mean(axis=0)
     kernels = [band @ band.T for band in Z]
     start = np.full(len(Z), -np.log(solve(X, y, classes).penalty)).clip(*_BOUNDS)
@@ -120,7 +120,7 @@ def relevance(X: Floats, y: Labels, classes: int) -> Doubles:
         X, y = X[rows], y[rows]
     mean, scale = standardise(X)
     Z = ((X - mean) / scale).astype(np.float64)
-    Y = np.where(y[:, None] == np.arange(classes), 1.0, -1.0)
+    Y = one_hot(y, classes)
     Y -= Y.mean(axis=0)
     nothing = float(np.sqrt(((Z.T @ Y) ** 2).sum(axis=1)).max()) / len(Z)
     if not nothing > 0:

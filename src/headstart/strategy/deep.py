@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Augmentation
+from headstart.machine import one_thread
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard, Tokens
 from headstart.strategy import linear
@@ -42,14 +43,14 @@ class Deep(ABC):
 
     Args:
         strength: factor of the discrepancy.
-        epochs: passes through the larger domain.
+        epochs: passes through the larger domain; the head begins probed, and more of them mostly undo what it knew.
         rate: peak learning rate of the head and of what a method adds.
         trunk: share of that rate for the stages.
         last: how many of the source's last stages are trained.
         norm: batch norm scales `each` domain by its own statistics, as in AdaBN, and the saved network by the target's;
             or the source's statistics are `kept`. A network without batch norm has none.
         batch: examples of each domain per batch.
-        views: augmented views of each picture.
+        views: augmented views of each picture; 0: pictures are taken as they are, like those that batch norm will see.
         flip: mirror pictures in augmentation.
     """
 
@@ -60,13 +61,13 @@ class Deep(ABC):
     )
 
     strength: float = 1.0
-    epochs: int = 4
+    epochs: int = 1
     rate: float = 1e-3
     trunk: float = 0.03
     last: int = 1
     norm: Literal["each", "kept"] = "each"
     batch: int = 32
-    views: int = 2
+    views: int = 0
     flip: bool = True
 
     @abstractmethod
@@ -157,7 +158,7 @@ class Deep(ABC):
             stop_early=False,
         )
         common: dict[str, Any] = {"budget": budget, "bench": bench, "words": f"{self.name} {card.short}"}
-        common |= {"cut": self.tuned().cut(card).name, "start": True, "unlabelled": view.unlabelled}
+        common |= {"cut": self.tuned().cut(card).name, "start": not self.norms(card), "unlabelled": view.unlabelled}
         if isinstance(card.preprocessing, Tokens):
             made = network.fit(source, view, recipe, preprocessing=card.preprocessing, **common)
         else:
@@ -224,7 +225,9 @@ class _Alignment:
         if apart:
             renormalise(module, batches.labelled)
             features = said(module, batches.labelled)[0].numpy()
-            network.put(linear.ridge(features, examples.labels, classes).as_logits(examples.labels), module.head)
+            with one_thread():
+                head = linear.ridge(features, examples.labels, classes).as_logits(examples.labels)
+            network.put(head, module.head)
         self._add(module, bench)
 
         def relabel() -> Any:

@@ -37,9 +37,9 @@ class Ridge:
 
     @classmethod
     def of(cls, found: Solution) -> Ridge:
-        """From what :mod:`headstart.score.ridge` found."""
-        head = LinearHead(found.weight.astype(np.float32), found.bias.astype(np.float32))
-        return cls(head, found.penalty, found.left_out.astype(np.float32))
+        """From what :mod:`headstart.score.ridge` found, in either precision."""
+        weight, bias, left_out = (a.astype(np.float32, copy=False) for a in (found.weight, found.bias, found.left_out))
+        return cls(LinearHead(weight, bias), found.penalty, left_out)
 
     def as_logits(self, y: Labels) -> LinearHead:
         """The head, scaled so that the leave-one-out scores are likely as logits.

@@ -388,6 +388,16 @@ def cut_values(
     return CutValues(drawn, values(None), shape, examples.labels, **kind)  # type: ignore[arg-type]
 
 
+def plain_values(source: Source, examples: Examples, cut: str, bench: Bench, *, batch: int) -> CutValues:
+    """:func:`cut_values` of pictures as they are, in memory.
+
+    Raises:
+        TrialError: they do not fit.
+    """
+    room(source.card, cut, len(examples))
+    return cut_values(source, examples, cut, 0, bench, batch=batch)
+
+
 def cut_apart(source: Source, cut: str, classes: int, seed: int, bench: Bench) -> tuple[nn.Module, Tail]:
     """A fresh network, and what follows a cut of it with a random head; the two share their weights.
 

@@ -40,7 +40,7 @@ class SourceFree(ABC):
         rate: peak learning rate of what is adapted.
         last: how many of the source's last stages are adapted.
         batch: target examples per batch; what is wanted of a whole batch, not of each example, needs many.
-        views: augmented views of each picture.
+        views: augmented views of each picture; 0: pictures are taken as they are, like those that batch norm will see.
         flip: mirror pictures in augmentation.
     """
 
@@ -50,11 +50,11 @@ class SourceFree(ABC):
         network=True, pretrained=True, modalities=("image", "text"), unlabelled=True, gradients=True, cuts=True
     )
 
-    epochs: int = 8
+    epochs: int = 4
     rate: float = 1e-3
     last: int = 1
     batch: int = 64
-    views: int = 2
+    views: int = 0
     flip: bool = True
 
     @abstractmethod
@@ -141,9 +141,8 @@ class SourceFree(ABC):
                 stages=card.stages,
             )
             return Predictor(view.classes, body, network.probed(source, view.examples, classes, bench))
-        network.room(card, cut, len(view))
         trunk, module = network.cut_apart(source, cut, classes, seed, bench)
-        values = network.cut_values(source, view.examples, cut, 0, bench, batch=self.batch)
+        values = network.plain_values(source, view.examples, cut, bench, batch=self.batch)
         renormalise(module, values)
         head = linear.ridge(said(module, values)[0].numpy(), y, classes).as_logits(y)
         return Predictor(view.classes, network.cut_body(source, cut, trunk, module, bench), head)

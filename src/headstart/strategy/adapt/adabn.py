@@ -25,7 +25,6 @@ class AdaBN(SourceFree):
     needs: ClassVar[Needs] = replace(SourceFree.needs, modalities=("image",), batch_norm=True, gradients=False)
 
     epochs: int = 0
-    views: int = 0
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:

@@ -78,9 +78,7 @@ class AdaBNTriTrain:
         cut = AdaBN(last=self.last).tuned().cut(card).name
 
         def values(inputs: Inputs) -> Any:
-            examples = network.without_labels(inputs)
-            network.room(card, cut, len(examples))
-            return network.cut_values(source, examples, cut, 0, bench, batch=self.batch)
+            return network.plain_values(source, network.without_labels(inputs), cut, bench, batch=self.batch)
 
         def features(batches: Any) -> Features:
             return said(module, batches)[0].numpy()

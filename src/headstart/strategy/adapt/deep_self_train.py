@@ -28,7 +28,7 @@ class DeepSelfTrain(Deep):
 
     name: ClassVar[str] = "deep-self-train"
 
-    epochs: int = 8
+    epochs: int = 2
     share: float = 0.8
 
     def relabel(self, module: Any, batches: TwoDomains, share: float) -> Any:
