@@ -2,6 +2,7 @@
 
     python = environment.python()         # None: it cannot be made here; environment.prepared().reason says why
     python = environment.python(environment.TEXTS)
+    python = environment.product()        # headstart as its users have it, without what development brings
 
 requirements.txt, and requirements-texts.txt and requirements-domains*.txt likewise, is resolved anew by
 
@@ -27,6 +28,8 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 TEXTS = Path(__file__).with_name("requirements-texts.txt")
 DOMAINS = Path(__file__).with_name("requirements-domains.txt")
 DOMAINS_DEEP = Path(__file__).with_name("requirements-domains-deep.txt")
+ROOT = Path(__file__).parents[2]
+PRODUCT = ROOT / "requirements.lock"
 LIMIT = 1800.0  # seconds to install: some gigabytes, over a slow line
 SHOWN = 300  # characters of what a failed step said
 CHECKS = {
@@ -34,6 +37,7 @@ CHECKS = {
     TEXTS: "import datasets, setfit, sklearn, torch",
     DOMAINS: "import ot, skada, sklearn",
     DOMAINS_DEEP: "import skada.deep, timm, torch, torchvision",
+    PRODUCT: "import headstart",
 }
 PYTHON = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", "python")
 
@@ -56,6 +60,22 @@ def python(requirements: Path | None = None) -> Path | None:
     if made.python is None:
         print(f"no environment for the peers: {made.reason}", file=sys.stderr)
     return made.python
+
+
+@functools.cache
+def product() -> Path | None:
+    """The Python of an environment with headstart, installed from this checkout, and its own dependencies alone.
+
+    Their versions are the locked ones. What development brings changes what is measured: pandas, where it is there, is
+    imported by scikit-learn, and of an editable installation the bytecode may be missing.
+    """
+    from uv import find_uv_bin
+
+    made = python(PRODUCT)
+    if made is not None:  # it may have been made of the code of another day
+        again = ("--quiet", "--no-deps", "--reinstall", "--compile-bytecode", "--python", str(made), str(ROOT))
+        _run(find_uv_bin(), "pip", "install", *again)
+    return made
 
 
 def lacking(*folders: Path, requirements: Path | None = None) -> str:
@@ -103,8 +123,11 @@ def _make(place: Path, requirements: Path) -> None:
         print(f"installing the peers of {requirements.name}, once", file=sys.stderr, flush=True)
         _run(sys.executable, "-m", "venv", "--without-pip", str(building))
         # Compiled as a user's packages are by pip, or the first run would pay for that.
-        sync = ("pip", "sync", "--quiet", "--compile-bytecode", "--python", str(interpreter), str(requirements))
-        _run(find_uv_bin(), *sync)
+        how = ("--quiet", "--compile-bytecode", "--python", str(interpreter))
+        if requirements == PRODUCT:
+            _run(find_uv_bin(), "pip", "install", *how, "--constraint", str(PRODUCT), str(ROOT))
+        else:
+            _run(find_uv_bin(), "pip", "sync", *how, str(requirements))
         _run(str(interpreter), "-c", CHECKS[requirements])
         shutil.rmtree(place, ignore_errors=True)  # a damaged one, whose Python is gone
         os.replace(building, place)

@@ -82,12 +82,13 @@ def new_directory(path: Path) -> Iterator[Path]:
     sync_directory(path.parent)
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append one line to `path` and fsync it. A crash leaves at most one incomplete last line."""
+def append_line(path: Path, line: str, *, sync: bool = True) -> None:
+    """Append one line to `path`, and fsync it if so told. A crash leaves at most one incomplete last line."""
     with path.open("ab") as stream:
         stream.write(line.encode("utf-8") + b"\n")
         stream.flush()
-        os.fsync(stream.fileno())
+        if sync:
+            os.fsync(stream.fileno())
 
 
 def _umask() -> int:

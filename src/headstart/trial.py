@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
@@ -20,16 +21,17 @@ from headstart import strategy as strategies
 from headstart.budget import Budget
 from headstart.errors import HeadstartError
 from headstart.features.precision import F32, Precision
-from headstart.machine import Meter
+from headstart.machine import Meter, one_thread
 from headstart.predictor import Predictor
 from headstart.predictor.heads import log_softmax
-from headstart.strategy import Bench, Side
+from headstart.strategy import Adapt, Bench, Side
 from headstart.target.inputs import Inputs
 from headstart.target.view import TrainView
 
 _ARRAYS = ("log_probabilities", "labels", "spare_right", "spare_labels", "few")
 CUT_SHORT = "training was cut short by the budget"
 SAID = ("source_weight", "domain_weights")  # of the provenance: what a strategy found out
+FEW = 1_000  # labelled examples, whose products are done before a second thread has begun
 SPARE = 2_000  # left-out examples that validate a trial of the label curve, at most
 
 Phase = Literal["search", "rung", "candidate", "final", "label curve", "ship"]
@@ -212,7 +214,7 @@ def execute(
     """
     strategy = strategies.make(spec.strategy, spec.parameters)
     try:
-        with Meter() as meter:
+        with _threads(strategy, view), Meter() as meter:
             source = sources.find(spec.source)
             if spec.validates:
                 train, held = view.fold(spec.seed)
@@ -279,6 +281,12 @@ def execute(
         note=_note(predictor),
     )
     return Outcome(result, predictor)
+
+
+def _threads(strategy: Adapt, view: TrainView) -> contextlib.AbstractContextManager[None]:
+    """One thread for each product of a small trial that trains no network: more would only wait for each other."""
+    small = len(view) <= FEW and not strategy.needs.gradients
+    return one_thread() if small else contextlib.nullcontext()
 
 
 def _few(predictor: Predictor, view: TrainView, bench: Bench, words: str) -> NDArray[np.float32] | None:

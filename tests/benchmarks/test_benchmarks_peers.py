@@ -170,6 +170,25 @@ def test_it_is_made_once_and_found_again(environment, monkeypatch):
         environment.shutil.rmtree(environment.directory(), ignore_errors=True)
 
 
+def test_the_product_has_locked_versions_and_the_code_of_today(environment, monkeypatch):
+    steps = Steps(environment)
+    monkeypatch.setattr(environment, "_run", steps)
+    try:
+        for days in (1, 2):
+            environment.product.cache_clear()
+            environment.prepared.cache_clear()
+            made = environment.product()
+            assert made == environment.directory(environment.PRODUCT) / environment.PYTHON
+            installs = [command for command in steps.commands if "install" in command]
+            assert len(installs) == 1 + days
+            assert installs[0][-3:] == ("--constraint", str(environment.PRODUCT), str(environment.ROOT))
+            assert {"--no-deps", "--reinstall", str(made), str(environment.ROOT)} <= set(installs[-1])
+        assert (environment.ROOT / "pyproject.toml").is_file()
+        assert not any("sync" in command for command in steps.commands)
+    finally:
+        environment.shutil.rmtree(environment.directory(environment.PRODUCT), ignore_errors=True)
+
+
 def test_other_requirements_another_place(environment, monkeypatch, tmp_path):
     before = environment.directory()
     other = tmp_path / "requirements.txt"

@@ -14,6 +14,7 @@ from headstart.report.page import (
     class_counts,
     comparisons,
     confused_pairs,
+    context,
     findings,
     label_drawing,
     label_rows,
@@ -336,6 +337,26 @@ def test_writing_is_repeatable_and_replaces_both_files(tmp_path, helped, hurt):
     assert path.read_bytes() == first
     assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown(helped)
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["report.html", "report.md"]
+
+
+def test_templates_are_compiled_once_where_python_may_keep_what_it_compiled(tmp_path, helped, monkeypatch):
+    import sys
+
+    from jinja2 import Environment
+
+    from headstart.report.page import compiled, environment
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    plain, texts = html(helped), []
+    for _ in range(2):
+        again = environment().overlay(bytecode_cache=compiled(tmp_path))
+        texts.append(again.get_template("page.html.j2").render(context(helped, None)))
+        monkeypatch.setattr(Environment, "_parse", None)  # the second time there is nothing to parse
+    assert texts == [plain] * 2
+    assert list(tmp_path.iterdir())
+    assert compiled(tmp_path / "absent") is None
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert compiled(tmp_path) is None
 
 
 def test_a_failed_write_leaves_the_old_page(tmp_path, helped, hurt, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 from headstart import files
 from headstart.errors import RunError
 from headstart.search import Ledger
+from headstart.search import ledger as module
 from headstart.search.assemble import stunted
 from headstart.search.leaderboard import leaderboard
 from headstart.trial import CUT_SHORT, Result, Spec
@@ -49,6 +50,21 @@ def test_what_is_written_comes_back_exactly(filled, tmp_path):
     assert len(again.all("result")) == 3
 
 
+def test_results_are_waited_for_once_a_second_and_everything_else_at_once(filled, monkeypatch):
+    clock, synced = [0.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: synced.append(filled.path.read_bytes().count(b"\n")))
+    for seed, now in ((3, 0.0), (4, 0.1), (5, 0.9), (6, 1.0), (7, 1.5)):
+        clock[0] = 1e9 + now
+        filled.add(result(seed))
+    assert synced == [5, 8]  # lines: the first of these results, and the first after a second
+    filled.write("opened", episode="test")
+    assert synced == [5, 8, 10]
+    filled.add(result(8))
+    assert synced == [5, 8, 10]  # what was just waited for counts, whatever it was
+    assert len(Ledger(filled.path.parent).results) == 9
+
+
 def test_an_incomplete_last_line_is_cut_off_wherever_it_was_cut(filled, tmp_path):
     whole = filled.path.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -81,7 +97,7 @@ def test_a_damaged_line_in_the_middle_is_refused_by_its_number(filled, tmp_path,
 def test_a_full_disk_leaves_the_ledger_whole_and_says_how_to_go_on(filled, tmp_path, monkeypatch):
     before = filled.path.read_bytes()
 
-    def full(path, line):
+    def full(path, line, sync):
         with path.open("ab") as stream:
             stream.write(line.encode()[:7])  # a part is written before the disk is full
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

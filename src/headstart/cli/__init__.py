@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -47,6 +48,8 @@ def main() -> None:
     # Nearly everything that a run makes lives until its end: to look for rubbish as often as Python does by itself
     # takes a tenth of a short run, and finds none.
     gc.set_threshold(50_000, 20, 20)
+    # What is left at the end goes with the process: Python need not look through all of it once more.
+    atexit.register(gc.freeze)
     logging.getLogger("headstart").addHandler(_Warnings())
     warnings.simplefilter("ignore")  # other libraries' deprecations are not the user's business
     try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.judge.evidence import ClassGain, CurvePoint, Evidence, LeaderboardRow, PrecisionCheck, Predictions, Route
@@ -15,7 +18,7 @@ from headstart.report.showcase import Showcase
 from headstart.target.modality import MODALITIES
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import BytecodeCache, Environment
 
 FULL_MATRIX = 15
 """Up to this many classes the confusion matrix is printed in full; beyond, its most confused pairs are listed."""
@@ -45,6 +48,7 @@ def environment() -> Environment:
 
     environment = Environment(
         loader=PackageLoader("headstart", "report"),
+        bytecode_cache=compiled(Path(__file__).with_name("__pycache__")),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -63,6 +67,17 @@ def environment() -> Environment:
     }
     environment.globals |= {"plural": words.plural, "interval": words.interval, "often": words.often}
     return environment
+
+
+def compiled(folder: Path) -> BytecodeCache | None:
+    """Templates compiled before, in the folder where Python keeps compiled modules and by its rules.
+
+    Nobody may write there who may not change the code itself. Where that is not this process, nothing is kept.
+    """
+    from jinja2 import FileSystemBytecodeCache
+
+    able = not sys.dont_write_bytecode and os.access(folder, os.W_OK)
+    return FileSystemBytecodeCache(str(folder)) if able else None
 
 
 def escape_markdown(text: object) -> str:

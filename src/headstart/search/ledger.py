@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from headstart.trial import Result
 
 NAME = "ledger.jsonl"
 FORMAT = 1
+BETWEEN = 1.0  # seconds from one result that is waited for until it is on disk to the next
 
 
 class Ledger:
     """One JSON document per line: `run` first, then `history`, `precision`, `result`, `opened`, `limit`, `end` events.
 
-    Every line is flushed to disk before the next thing happens, so that a kill can lose at most the line it was
-    writing; such an incomplete last line is cut off when the ledger is opened again.
+    Every line is given to the system before the next thing happens, so that a kill can lose at most the line it was
+    writing; such an incomplete last line is cut off when the ledger is opened again. It is on disk by then too, but for
+    results that follow another within a second: they come from trials that took less, and take no longer again.
 
     Args:
         folder: the run's directory.
@@ -30,6 +33,7 @@ class Ledger:
         self.path = folder / NAME
         self.events: list[dict[str, Any]] = []
         self.results: dict[str, Result] = {}
+        self._synced = -BETWEEN
         if self.path.exists():
             self._read()
 
@@ -64,10 +68,11 @@ class Ledger:
         Raises:
             RunError: the disk is full or the folder cannot be written. What was written before is safe.
         """
-        document = {"event": event, **content}
+        document, now = {"event": event, **content}, time.monotonic()
+        sync = event != "result" or now - self._synced >= BETWEEN
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
-            files.append_line(self.path, json.dumps(document, ensure_ascii=False, allow_nan=False))
+            files.append_line(self.path, json.dumps(document, ensure_ascii=False, allow_nan=False), sync=sync)
         except OSError as error:
             if self.path.exists():
                 os.truncate(self.path, size)
@@ -79,6 +84,8 @@ class Ledger:
                     "make room and run the same command again: it resumes",
                 )
             ) from error
+        if sync:
+            self._synced = now
         self._take(json.loads(json.dumps(document)))
 
     def add(self, result: Result) -> None:

@@ -87,12 +87,11 @@ def left_out_loss(log_w: Doubles, kernels: Sequence[Doubles], Y: Doubles) -> tup
     spare = np.maximum(np.diag(G) - 1 / N, 1e-9)[:, None]
     GY = G @ Y
     residual = GY / spare
-    slope = np.empty(len(weighted))
-    for g, kernel in enumerate(weighted):
-        GK = G @ kernel
-        # d(GY) = -G K G Y and d(G_ii) = -(G K G)_ii, for a step of the logarithm.
-        change = -GK @ GY / spare + residual * (GK * G).sum(axis=1)[:, None] / spare
-        slope[g] = 2 * float((residual * change).sum()) / N
+    # For a step of the logarithm d(GY) = -G K GY and d(G_ii) = -(G K G)_ii. Either is in the end a sum over
+    # K times a matrix that all bands have in common.
+    by = residual / spare
+    common = (G * (by * residual).sum(axis=1)) @ G - (G @ by) @ GY.T
+    slope = np.array([2 * float(np.vdot(kernel, common)) / N for kernel in weighted])
     return float((residual**2).sum()) / N, slope
 
 
