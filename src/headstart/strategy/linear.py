@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import profile
 from headstart.machine import one_thread
 from headstart.predictor import KernelHead, LinearHead
 from headstart.predictor.calibration import fit_temperature
@@ -14,10 +15,7 @@ from headstart.predictor.heads import gaussian
 from headstart.score.ridge import Solution, solve, standardise
 
 Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 Labels = NDArray[np.int64]
-
-TOLERANCE = 1e-3  # of the conditions of a kernel machine's optimum
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def ridge(X: Floats, y: Labels, classes: int, importance: Floats | None = None) 
 def logistic(
     X: Floats, y: Labels, classes: int, C: float, importance: Floats | None = None, *, standard: bool = True
 ) -> LinearHead:
-    """Multinomial logistic regression, L2 penalty 1 / C; what scikit-learn's finds, without waiting for its import.
+    """Multinomial logistic regression, L2 penalty 1 / C (scikit-learn, lbfgs).
 
     Args:
         X: (N, D) float32.
@@ -85,8 +83,13 @@ def logistic(
         standard: standardise the vectors first. Not where their length means something and examples are so few that
             the deviation of each number would be a guess.
     """
-    present, truth = np.unique(y, return_inverse=True)
-    if len(present) == 1:
+    import warnings
+
+    with profile.phase("import"):
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+    if len(present := np.unique(y)) == 1:
         return LinearHead(
             np.zeros((classes, X.shape[1]), dtype=np.float32),
             np.where(np.arange(classes) == present[0], 0.0, -1e4).astype(np.float32),
@@ -95,48 +98,25 @@ def logistic(
     if importance is not None:
         with np.errstate(divide="ignore"):
             scale = (scale / np.sqrt(importance)).astype(np.float32)
-    with one_thread():
-        found = _likeliest(((X - mean) / scale).astype(np.float64), truth, 1 / (C * len(X)))
+    model = LogisticRegression(C=C, max_iter=300, tol=1e-3)
+    with warnings.catch_warnings():
+        # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        with one_thread():
+            model.fit((X - mean) / scale, y)
     weight, bias = np.zeros((classes, X.shape[1])), np.full(classes, -1e4)
-    weight[present], bias[present] = found[:, :-1], found[:, -1]
+    if len(model.classes_) == 2:
+        first, second = model.classes_
+        weight[second], weight[first] = model.coef_[0] / 2, -model.coef_[0] / 2
+        bias[second], bias[first] = model.intercept_[0] / 2, -model.intercept_[0] / 2
+    else:
+        weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
     weight /= scale
     return LinearHead(weight.astype(np.float32), (bias - weight @ np.broadcast_to(mean, X.shape[1])).astype(np.float32))
 
 
-def _likeliest(Z: Doubles, y: Labels, penalty: float) -> Doubles:
-    """(K, D + 1) weights, and offsets in the last column, of multinomial logistic regression on (N, D).
-
-    Minimised (L-BFGS, from nothing) is the mean negative log-likelihood plus penalty / 2 times the squared weights; of
-    two classes it is the difference of their weights that is penalised, as scikit-learn does.
-    """
-    from scipy.optimize import minimize
-    from scipy.special import log_softmax
-
-    N, D = Z.shape
-    K = int(y.max()) + 1
-    fixed = int(K == 2)  # the first of two classes has a logit of 0
-    rows = np.arange(N)
-
-    def objective(flat: Doubles) -> tuple[float, Doubles]:
-        W = flat.reshape(K - fixed, D + 1)
-        logits = np.zeros((N, K))
-        logits[:, fixed:] = Z @ W[:, :D].T + W[:, D]
-        logs = log_softmax(logits, axis=1)
-        loss = -logs[rows, y].mean() + penalty / 2 * (W[:, :D] ** 2).sum()
-        residual = np.exp(logs)
-        residual[rows, y] -= 1
-        residual = residual[:, fixed:] / N
-        return float(loss), np.column_stack([residual.T @ Z + penalty * W[:, :D], residual.sum(axis=0)]).ravel()
-
-    # 300 steps are enough for a probe; an optimum to the last digit changes no prediction worth having.
-    how = {"maxiter": 300, "maxls": 50, "gtol": 1e-3, "ftol": 64 * np.finfo(float).eps}
-    found = minimize(objective, np.zeros((K - fixed) * (D + 1)), jac=True, method="L-BFGS-B", options=how)
-    W = found.x.reshape(K - fixed, D + 1)
-    return np.concatenate([-W, W]) / 2 if fixed else W
-
-
 def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:
-    """One-versus-rest support vector machines with one Gaussian kernel, width by the usual 1 / D rule.
+    """One-versus-rest support vector machines with one Gaussian kernel, width by the usual 1 / D rule (libsvm).
 
     Args:
         X: (N, D) float32; the N x N kernel is held in memory.
@@ -144,6 +124,9 @@ def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:
         classes: number of classes.
         C: the price of an example on the wrong side.
     """
+    with profile.phase("import"):
+        from sklearn.svm import SVC
+
     mean, scale = standardise(X)
     Z = (X - mean) / scale
     gamma = 1.0 / X.shape[1]
@@ -154,10 +137,9 @@ def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:
         if positive.all() or not positive.any():
             bias[c] = 1.0 if positive.all() else -1e4
             continue
-        if classes == 2 and c == 1:
-            coefficients[:, 1], bias[1] = -coefficients[:, 0], -bias[0]
-        else:
-            coefficients[:, c], bias[c] = _machine(K, np.where(positive, 1.0, -1.0), C)
+        machine = SVC(C=C, kernel="precomputed", random_state=0).fit(K, positive)
+        coefficients[machine.support_, c] = machine.dual_coef_[0]
+        bias[c] = machine.intercept_[0]
     used = np.flatnonzero(np.abs(coefficients).sum(axis=1) > 0)
     return KernelHead(
         support=Z[used],
@@ -167,41 +149,6 @@ def kernel_machine(X: Floats, y: Labels, classes: int, C: float) -> KernelHead:
         mean=mean,
         scale=scale,
     )
-
-
-def _machine(K: Floats, signs: Doubles, C: float) -> tuple[Doubles, float]:
-    """A support vector machine of one class against the others: (N,) coefficients of the kernel, and the offset.
-
-    Sequential minimal optimisation: of two examples at a time the coefficients, which sum to zero, are moved against
-    each other. The first violates the conditions of the optimum most; with the second, the dual gains most to second
-    order (Fan, Chen & Lin 2005; libsvm, whose steps and tolerance these are).
-
-    Args:
-        K: (N, N) a kernel that is 1 of an example with itself.
-        signs: (N,) +1 for the class, -1 for the others.
-        C: a coefficient lies between 0 and C times its sign.
-    """
-    low, high = np.minimum(0.0, C * signs), np.maximum(0.0, C * signs)
-    found, slope = np.zeros(len(K)), signs.copy()
-    up, down = found < high, found > low  # what may be moved
-    while True:
-        i = int(np.where(up, slope, -np.inf).argmax())
-        gap = np.where(down, slope[i] - slope, 0.0)
-        if not gap.max() >= TOLERANCE:  # nor for ever where something is not a number
-            break
-        curvature = np.maximum(2 - 2 * K[i], 1e-12)
-        j = int((gap * np.abs(gap) / curvature).argmax())
-        step = min(gap[j] / curvature[j], high[i] - found[i], found[j] - low[j])
-        # Exactly the bound where it is reached: what is left of it by rounding would be moved for ever.
-        found[i] = high[i] if step == high[i] - found[i] else found[i] + step
-        found[j] = low[j] if step == found[j] - low[j] else found[j] - step
-        for k in (i, j):
-            up[k], down[k] = found[k] < high[k], found[k] > low[k]
-        slope -= step * (K[i] - K[j])
-    free = up & down
-    if free.any():
-        return found, float(slope[free].mean())
-    return found, float(slope[up].max() + slope[down].min()) / 2
 
 
 def ridge_seconds(examples: int, width: int, classes: int) -> float:
@@ -217,6 +164,5 @@ def logistic_seconds(examples: int, width: int, classes: int) -> float:
 
 
 def kernel_seconds(examples: int, width: int, classes: int) -> float:
-    """About what :func:`kernel_machine` takes: the kernel, and for each class two steps an example."""
-    steps = 2 * examples * classes
-    return 2e-11 * examples**2 * width + steps * (1.5e-5 + 5e-9 * examples) + 1e-3 * classes + 2.1e-8 * examples * width
+    """About what :func:`kernel_machine` takes on two cores: the kernel, and a machine for each class."""
+    return examples**2 * (2e-11 * width + 5e-9 * classes) + 1e-3 * classes + 2.1e-8 * examples * width
