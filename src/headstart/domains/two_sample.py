@@ -155,17 +155,13 @@ def _inverse(factor: NDArray[Any]) -> NDArray[Any]:
 
 def _aucs(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
     """The area under the ROC curve of each column; ties count half."""
-    ranks = np.apply_along_axis(_ranks, 0, scores)
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores, axis=0)
     above = positive.sum(axis=0)
     total = np.where(positive, ranks, 0.0).sum(axis=0)
     areas: Floats = (total - above * (above + 1) / 2) / (above * (len(scores) - above))
     return areas
-
-
-def _ranks(values: Floats) -> Floats:
-    """Of each value, from 1; equal ones share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse])
 
 
 def auc(negative: Floats, positive: Floats) -> float:
@@ -179,18 +175,18 @@ def auc_interval(negative: Floats, positive: Floats, confidence: float = 0.95) -
 
     Where all stand above, its variance would be nil; it is then that of one pair that does not.
     """
-    from scipy.special import ndtri
+    from scipy.stats import norm, rankdata
 
     n, m = len(negative), len(positive)
-    ranks = _ranks(np.concatenate([negative, positive]))
-    of_positive = (ranks[n:] - _ranks(positive)) / n  # share of negatives below each
-    of_negative = 1 - (ranks[:n] - _ranks(negative)) / m
+    ranks = rankdata(np.concatenate([negative, positive]))
+    of_positive = (ranks[n:] - rankdata(positive)) / n  # share of negatives below each
+    of_negative = 1 - (ranks[:n] - rankdata(negative)) / m
     auc = float(of_positive.mean())
     variance = float(of_positive.var(ddof=1) / m + of_negative.var(ddof=1) / n)
     least = 1 / (2 * n * m)
     auc = min(max(auc, least), 1 - least)
     variance = max(variance, auc * (1 - auc) / (min(n, m) ** 2))
-    logit, reach = math.log(auc / (1 - auc)), ndtri(0.5 + confidence / 2) * math.sqrt(variance) / (auc * (1 - auc))
+    logit, reach = math.log(auc / (1 - auc)), norm.ppf(0.5 + confidence / 2) * math.sqrt(variance) / (auc * (1 - auc))
     low, high = (1 / (1 + math.exp(-min(max(v, -30), 30))) for v in (logit - reach, logit + reach))
     return low, high
 

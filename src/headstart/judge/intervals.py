@@ -124,7 +124,7 @@ def bootstrap(
     seed: int = 0,
 ) -> Estimate:
     """What :func:`score_interval` (one route) and :func:`paired_interval` (two routes) share and explain."""
-    from scipy.special import stdtrit
+    from scipy.stats import t as student
 
     correct = [np.atleast_2d(np.asarray(route, dtype=np.float64)) for route in routes]
     weights = class_weights(labels, metric)
@@ -165,13 +165,13 @@ def bootstrap(
     freedom = max(1, len(labels) - len(weights))
     # Right and wrong are whole numbers, so the bootstrap's quantile comes in steps; Student's is the least it may be.
     critical = max(
-        float(np.quantile(np.abs(deviations) / np.sqrt(variances), confidence)), float(stdtrit(freedom, upper))
+        float(np.quantile(np.abs(deviations) / np.sqrt(variances), confidence)), float(student.ppf(upper, freedom))
     )
     between, uncertainty = _seed_variance(correct, labels, weights)
     if uncertainty > 0:
         whole = max(variance + between, variance / 2)
         with_seeds = whole**2 / (variance**2 / freedom + uncertainty)
-        critical *= float(stdtrit(with_seeds, upper) / stdtrit(freedom, upper))
+        critical *= float(student.ppf(upper, with_seeds) / student.ppf(upper, freedom))
         variance = whole
     reach = critical * math.sqrt(variance)
     return Estimate(
@@ -269,7 +269,7 @@ def resampled_t(
     Returns:
         With J = 1 nothing is known: minus infinity to infinity.
     """
-    from scipy.special import stdtrit
+    from scipy.stats import t as student
 
     differences = np.asarray(differences, dtype=np.float64)
     count, estimate = len(differences), float(np.mean(differences))
@@ -277,7 +277,7 @@ def resampled_t(
         return Estimate(estimate, -math.inf, math.inf, math.inf, 1.0, n)
     variance = max(float(differences.var(ddof=1)), least_variance)
     error = math.sqrt((1 / count + correction) * variance)
-    critical = float(stdtrit(freedom or count - 1, 0.5 + confidence / 2))
+    critical = float(student.ppf(0.5 + confidence / 2, freedom or count - 1))
     return Estimate(estimate, estimate - critical * error, estimate + critical * error, error, critical, n)
 
 
@@ -321,11 +321,11 @@ def wilson(k: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     Raises:
         ValueError: n is zero, or k is not in 0..n.
     """
-    from scipy.special import ndtri
+    from scipy.stats import norm
 
     if n <= 0 or not 0 <= k <= n:
         raise ValueError(f"expected 0 <= k <= n and n > 0, found k = {k}, n = {n}")
-    z2 = float(ndtri(0.5 + confidence / 2)) ** 2
+    z2 = float(norm.ppf(0.5 + confidence / 2)) ** 2
     centre = (k + z2 / 2) / (n + z2)
     reach = math.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
     return max(0.0, centre - reach), min(1.0, centre + reach)

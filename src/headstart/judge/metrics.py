@@ -46,10 +46,9 @@ def among_top(probabilities: Floats, labels: Labels, k: int = TOP) -> NDArray[np
 
 def macro_f1(probabilities: Floats, labels: Labels) -> float:
     """The mean F1 over the classes that occur in `labels` or are predicted (scikit-learn's choice)."""
-    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
-    right = np.bincount(labels[predicted == labels], minlength=classes)
-    either = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
-    return float(np.mean(2 * right[either > 0] / either[either > 0]))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, probabilities.argmax(axis=1), average="macro", zero_division=0.0))
 
 
 def log_loss(probabilities: Floats, labels: Labels) -> float:
@@ -67,15 +66,12 @@ def auroc(probabilities: Floats, labels: Labels) -> float:
     Raises:
         ValueError: fewer than two classes occur, so that no curve can be drawn.
     """
+    from headstart.domains.two_sample import auc
+
     present = np.unique(labels)
     if len(present) < 2:
         raise ValueError("AUROC needs at least two classes among the labels")
-    areas = []
-    for c in present:
-        own, rest = probabilities[labels == c, c], np.sort(probabilities[labels != c, c])
-        below, up_to = (np.searchsorted(rest, own, side=side).sum() for side in ("left", "right"))
-        areas.append((below + up_to) / (2 * len(own) * len(rest)))
-    return float(np.mean(areas))
+    return float(np.mean([auc(probabilities[labels != c, c], probabilities[labels == c, c]) for c in present]))
 
 
 def reliability(probabilities: Floats, labels: Labels, bins: int = BINS) -> list[tuple[float, float, int]]:

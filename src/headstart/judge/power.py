@@ -28,9 +28,9 @@ def minimal_detectable_gain(
     Returns:
         A fraction in (0, 1].
     """
-    from scipy.special import ndtri
+    from scipy.stats import norm
 
-    z = float(ndtri(power))
+    z = float(norm.ppf(power))
     wins = (critical**2 + math.sqrt(critical**4 + 8 * critical**2)) / 2
     # n g - z sqrt(n g (1 - g)) = wins, solved for g.
     n = n_effective

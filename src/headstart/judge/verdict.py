@@ -298,13 +298,13 @@ class _Draws(_Rounds):
 
 def _mcnemar(judged: Round) -> McNemar:
     """Exact McNemar test of each pair of seeds: counts are means, the p-value is the median over the pairs."""
-    from scipy.special import bdtr
+    from scipy.stats import binom
 
     transfer, baseline = (judged.correct(side).astype(np.int64) for side in SIDES)
     only_transfer = transfer @ (1 - baseline).T
     only_baseline = (1 - transfer) @ baseline.T
     fewer = np.minimum(only_transfer, only_baseline)
-    p = np.minimum(1.0, 2 * bdtr(fewer, only_transfer + only_baseline, 0.5))
+    p = np.minimum(1.0, 2 * binom.cdf(fewer, only_transfer + only_baseline, 0.5))
     return McNemar(
         only_transfer_right=float(only_transfer.mean()),
         only_baseline_right=float(only_baseline.mean()),
