@@ -103,7 +103,7 @@ class Deep(ABC):
         return [cls()]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
-        """As fine-tuning the same stages on twice the examples, and passes through them for statistics and the head.
+        """As fine-tuning the same stages on twice the examples.
 
         Args:
             card: of the source.
@@ -111,7 +111,7 @@ class Deep(ABC):
             classes: number of classes.
             rate: operations per second of the compiled forward pass.
         """
-        return replace(self.tuned(), epochs=self.epochs + 1).seconds(card, 2 * examples, classes, rate)
+        return self.tuned().seconds(card, 2 * examples, classes, rate)
 
     def frozen(self, card: SourceCard) -> float:
         """As fine-tuning."""
