@@ -54,6 +54,7 @@ def test_a_warm_probe_and_its_predictions_import_neither_torch_nor_timm(command,
     options = ("--source", "efficientnet_lite0", "--strategy", "probe", "--trials", 4)
     cold, first = command("fit", photos, "--out", tmp_path / "cold", *options)
     assert "torch" in cold  # the network is converted, and compared with torch, once
+    assert "leak" not in first.stderr, "what a library says of its own objects at the end is nothing to a user"
     warm, second = command("fit", photos, "--out", tmp_path / "warm", *options)
     assert warm == set()
     one, other = (json.loads((tmp_path / name / "evidence.json").read_text()) for name in ("cold", "warm"))

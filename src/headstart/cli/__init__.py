@@ -41,6 +41,15 @@ class _Warnings(logging.Handler):
         print(f"  warning   {record.getMessage()}", file=sys.stderr)  # noqa: T201
 
 
+def _leave() -> None:
+    """What is left at the end goes with the process: Python need not look through all of it once more.
+
+    Where torch was loaded it does: Triton's bindings take what nobody looked through for leaks, and say so at length.
+    """
+    if "torch" not in sys.modules:
+        gc.freeze()
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done; 1 our bug; 2 the input is wrong; 130 interrupted."""
     # Threads that wait without spinning: twice as fast beside a busy browser, no slower alone.
@@ -48,8 +57,7 @@ def main() -> None:
     # Nearly everything that a run makes lives until its end: to look for rubbish as often as Python does by itself
     # takes a tenth of a short run, and finds none.
     gc.set_threshold(50_000, 20, 20)
-    # What is left at the end goes with the process: Python need not look through all of it once more.
-    atexit.register(gc.freeze)
+    atexit.register(_leave)
     logging.getLogger("headstart").addHandler(_Warnings())
     warnings.simplefilter("ignore")  # other libraries' deprecations are not the user's business
     try:
