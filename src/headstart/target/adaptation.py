@@ -212,6 +212,7 @@ def _said(source: Domain, target: Domain, learned: int, strangers: int, sealed: 
     if common := shared(source, target):
         said.append(f"{common} examples stand in both domains: the test is too easy by as many.")
     said.append("Validation scores are on held-out source examples: they chose nothing.")
+    said.append("Probabilities are calibrated on the source: of the target they are usually too sure.")
     if sealed:
         said.append("The sealed target examples are those that were adapted to, without their labels.")
     return said
