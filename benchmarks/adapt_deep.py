@@ -267,7 +267,9 @@ def _targets(found: dict[str, Any]) -> list[dict[str, object]]:
                 f"CPU seconds {words} until skada.deep ({BEGINS[begin]}; {_listed(EPOCHS[begin])} epochs) is as right "
                 f"as ours, against ours, {len(against['ways'])} ways together: at least {RATIO:.0f}"
             )
-            lines.append(target(what, ratio >= RATIO, f"{ratio:.1f} ({said})"))
+            tried = [each for way in against["ways"].values() for each in way["skada"].values()]
+            met = ratio >= RATIO and all(each["ahead"][2] >= 0 for each in tried)  # and nowhere is ours less right
+            lines.append(target(what, met, f"{ratio:.1f} ({said})"))
     return lines
 
 
