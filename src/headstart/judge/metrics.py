@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.domains.two_sample import auc
+
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
@@ -66,8 +68,6 @@ def auroc(probabilities: Floats, labels: Labels) -> float:
     Raises:
         ValueError: fewer than two classes occur, so that no curve can be drawn.
     """
-    from headstart.domains.two_sample import auc
-
     present = np.unique(labels)
     if len(present) < 2:
         raise ValueError("AUROC needs at least two classes among the labels")
