@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from headstart.budget import Budget
 from headstart.errors import TrialError
 from headstart.features import Augmentation
-from headstart.machine import one_thread
 from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard, Tokens
-from headstart.strategy import linear
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
 from headstart.strategy.shallow import corrected
@@ -218,16 +216,12 @@ class _Alignment:
         """
         from headstart.strategy import network
         from headstart.train import Classification
-        from headstart.train.adaptation import Aligned, renormalise, said
+        from headstart.train.adaptation import Aligned, renormalise
         from headstart.train.penalty import watched
 
         method, steps, apart = self.method, batches.steps(), self.method.norms(source.card)
         if apart:
-            renormalise(module, batches.labelled)
-            features = said(module, batches.labelled)[0].numpy()
-            with one_thread():
-                head = linear.ridge(features, examples.labels, classes).as_logits(examples.labels)
-            network.put(head, module.head)
+            network.put(network.probed_apart(module, batches.labelled, examples.labels, classes), module.head)
         self._add(module, bench)
 
         def relabel() -> Any:

@@ -21,6 +21,7 @@ from headstart.features import Augmentation, Body, CutBody, NetworkBody, View
 from headstart.features.engine import MAP
 from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
 from headstart.features.tokens import token_values
+from headstart.machine import one_thread
 from headstart.predictor import LinearHead, Predictor
 from headstart.predictor.prior import choose_shift
 from headstart.source import cuts
@@ -164,6 +165,23 @@ def probed(source: Source, examples: Examples, classes: int, bench: Bench) -> Li
     """A head fitted on the frozen features of examples, to begin training with."""
     X = bench.features(bench.body(source), examples.inputs, source.card.short)
     return linear.ridge(X, examples.labels, classes).as_logits(examples.labels)
+
+
+def probed_apart(module: Any, batches: Batches, y: Any, classes: int) -> LinearHead:
+    """A head fitted on what a module makes of a domain, whose statistics its batch norm takes first, and keeps.
+
+    Args:
+        module: in place.
+        batches: of N examples of the domain.
+        y: (N,) their labels.
+        classes: C.
+    """
+    from headstart.train.adaptation import renormalise, said
+
+    renormalise(module, batches)
+    features = said(module, batches)[0].numpy()
+    with one_thread():
+        return linear.ridge(features, y, classes).as_logits(y)
 
 
 def put(head: LinearHead, layer: nn.Linear) -> None:

@@ -125,10 +125,9 @@ class SourceFree(ABC):
         Raises:
             TrialError: the network cannot be cut, or the values at the cut do not fit into memory.
         """
-        from headstart.strategy import linear, network
-        from headstart.train.adaptation import renormalise, said
+        from headstart.strategy import network
 
-        card, y, classes = source.card, view.examples.labels, len(view.classes)
+        card, classes = source.card, len(view.classes)
         cut = self.tuned().cut(card).name
         if isinstance(card.preprocessing, Tokens):
             body = TextBody(
@@ -143,8 +142,7 @@ class SourceFree(ABC):
             return Predictor(view.classes, body, network.probed(source, view.examples, classes, bench))
         trunk, module = network.cut_apart(source, cut, classes, seed, bench)
         values = network.plain_values(source, view.examples, cut, bench, batch=self.batch)
-        renormalise(module, values)
-        head = linear.ridge(said(module, values)[0].numpy(), y, classes).as_logits(y)
+        head = network.probed_apart(module, values, view.examples.labels, classes)
         return Predictor(view.classes, network.cut_body(source, cut, trunk, module, bench), head)
 
     def adapt(
