@@ -1,7 +1,8 @@
 """The planner at two minutes beside an exhaustive search: every setting that there is, then the best of them.
 
-The search trains every setting on the first fold, and on all five those of each side that are not behind its best by
-more than two standard errors, as a careful person would. Then the best transfer route and the best baseline are judged
+The search trains every setting on the first fold, and goes on to the next of the five with those of each side that are
+not behind its best by an interval of the judge, paired over all held-out examples so far (a race; Maron & Moore 1994),
+as a careful person would. Then the best transfer route and the best baseline are judged
 on the sealed test as a run judges its finalists, and what the same guard lets through is what it ships.
 
 A target with a seed is a unit. What was done of it lies in `runs/planner` under the checkout (or in the folder that
@@ -11,17 +12,20 @@ A target with a seed is a unit. What was done of it lies in `runs/planner` under
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.common import DATA, ROOT, headstart, target
 from headstart import strategy
 from headstart.budget import Budget
+from headstart.judge.intervals import mean_score, paired_interval
 from headstart.search import Ledger, Options, assemble
 from headstart.search.begin import begin
 from headstart.search.finalist import validation_score
@@ -44,7 +48,6 @@ LIST = {  # about the cheapest first
     "subjectivity": str(DATA / "subjectivity" / "all.csv"),
 }
 FOLDS = 5
-NOISE = 2.0  # standard errors within which a setting has all folds
 FINALS = 3  # seeds of a finalist that trains a network; of others one, because they hardly differ
 SEEDS = 5  # of every target, where all of it is measured
 LOST, TIME = 0.01, 0.25  # on average at most: points lost, share of the exhaustive search's CPU seconds
@@ -131,9 +134,10 @@ def everything(loaded: Target, ledger: Ledger, store: Path, seed: int) -> None:
         run(setting.spec(episode.name, "search", 0))
     firsts = {r.spec.setting: r for r in ledger.results.values() if r.spec.phase == "search" and r.spec.seed == 0}
     for side in SIDES:
-        for setting in contenders([first for first in firsts.values() if first.side == side], loaded.metric):
-            for fold in range(1, folds):
-                run(replace(firsts[setting].spec, seed=fold))
+        racing = {setting: first for setting, first in firsts.items() if first.side == side}
+        for fold in range(1, folds):
+            for setting in contenders(ledger, racing, loaded.metric, fold):
+                run(replace(racing[setting].spec, seed=fold))
         chosen = winner([r for r in ledger.results.values() if r.side == side], loaded.metric)
         trains = strategy.find(chosen.strategy).needs.gradients
         for number in range(FINALS if trains else 1):
@@ -147,20 +151,34 @@ def everything(loaded: Target, ledger: Ledger, store: Path, seed: int) -> None:
             )
 
 
-def contenders(firsts: Sequence[Result], metric: str) -> list[str]:
-    """The settings of a side that are not behind its best on the first fold by more than the noise."""
-    able = {r.spec.setting: r for r in firsts if r.status == "ok"}
-    if not able:
-        raise ValueError("every setting failed on the first fold")
-    scores = {setting: validation_score(r, metric) for setting, r in able.items()}
-    best = max(scores.values())
-    held = len(next(iter(able.values())).labels)
-    return [s for s, score in scores.items() if best - score <= NOISE * error(best, score, held)]
+def contenders(ledger: Ledger, settings: Iterable[str], metric: str, folds: int) -> list[str]:
+    """The settings of a side that are not behind its best, on the folds so far, by a paired interval of the judge.
+
+    Args:
+        ledger: has the results.
+        settings: of the side.
+        metric: by which they are compared.
+        folds: how many there are results of; a setting that failed on one, or was left behind before it, is out.
+    """
+    found = {s: results for s in settings if (results := _folds(ledger, s)).keys() >= set(range(folds))}
+    if not found:
+        raise ValueError("every setting failed on some fold")
+    labels = np.concatenate([next(iter(found.values()))[fold].labels for fold in range(folds)])
+    right = {s: np.concatenate([_right(results[fold]) for fold in range(folds)])[None] for s, results in found.items()}
+    best = max(right, key=lambda setting: mean_score(right[setting], labels, metric))
+    behind = {s for s in right if s != best and paired_interval(right[best], right[s], labels, metric)[1] > 0}
+    return [setting for setting in right if setting not in behind]
 
 
-def error(one: float, other: float, examples: int) -> float:
-    """The standard error of a difference between two scores on as many examples."""
-    return math.sqrt((one * (1 - one) + other * (1 - other)) / examples)
+def _folds(ledger: Ledger, setting: str) -> dict[int, Result]:
+    """The results of a setting that succeeded, by fold."""
+    results = (r for r in ledger.results.values() if r.spec.setting == setting and r.spec.phase == "search")
+    return {r.spec.seed: r for r in results if r.status == "ok"}
+
+
+def _right(result: Result) -> NDArray[np.bool_]:
+    assert result.log_probabilities is not None
+    return np.asarray(result.log_probabilities.argmax(axis=1) == result.labels)
 
 
 def winner(results: Sequence[Result], metric: str) -> Spec:

@@ -1,10 +1,12 @@
 """The benchmark of the planner: its arithmetic, and that a unit goes on where it was cut."""
 
+import numpy as np
 import pytest
 
 from benchmarks import planner
 from headstart.search import Ledger
 from headstart.testing import positive
+from headstart.trial import Result, Spec
 
 pytestmark = pytest.mark.slow
 
@@ -54,3 +56,26 @@ def test_every_setting_is_tried_and_contenders_on_every_fold_and_nothing_twice(t
     assert found["score"] > 0.9
     assert found["trials"] == len(searched) + 2, "a final trial of each side"
     assert found["seconds"] == pytest.approx(sum(r.wall for r in ledger.results.values()), abs=0.1)
+
+
+def test_a_setting_that_is_behind_beyond_the_interval_is_out_of_the_race(tmp_path):
+    """What disagrees one way alone is out; what disagrees both ways about as often stays, however wrong both are."""
+    ledger = Ledger(tmp_path)
+    labels = np.tile([0, 1], 50)
+
+    def told(name, wrong, fold=0):
+        said = labels.copy()
+        said[wrong] = 1 - said[wrong]
+        logs = np.log(np.where(np.eye(2)[said] > 0, 0.9, 0.1)).astype(np.float32)
+        spec = Spec("target", "search", name, "probe", {}, seed=fold)
+        ledger.add(Result(spec, "transfer", "ok", log_probabilities=logs, labels=labels))
+        return spec.setting
+
+    best = told("best", np.arange(10))
+    like, behind = told("like it", np.arange(5, 16)), told("behind", np.arange(30))
+    assert planner.contenders(ledger, [best, like, behind], "accuracy", 1) == [best, like]
+    told("best", np.arange(10), fold=1)
+    told("like it", np.arange(30), fold=1)
+    assert planner.contenders(ledger, [best, like, behind], "accuracy", 2) == [best]
+    with pytest.raises(ValueError, match="every setting failed"):
+        planner.contenders(ledger, [best], "accuracy", 3)
