@@ -44,6 +44,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "planner": 1_200,
     "adapt": 35,
     "adapt_deep": 45,
+    "adapt_gradual": 15,
 }
 NAMED_ONLY = {"planner"}  # which takes most of a day
 RESULTS = Path(__file__).parent / "results"

@@ -5,9 +5,10 @@
 The record (`benchmarks.adapt_deep_record`): the ways in `WAYS` on every pair of `benchmarks.adapt_deep_tasks`, and on a
 twin of each with a label shift that nobody is told of. Every family is judged by what the others say.
 
-Then every deep way, on photos to each of three other styles and, with `--set pairs=7`, on three styles pooled to the
-fourth. What validators put first, trusted as far as the other families say, stands beside what is shipped. Where a pair
-is run with several seeds, a deep way's accuracy is their mean; validators see the first.
+Then every deep way, on some pairs of product reviews, beside what is shipped of texts. And every deep way on pictures,
+on photos to each of three other styles and, with `--set pairs=7`, on three styles pooled to the fourth. What validators
+put first, trusted as far as the other families say, stands beside what is shipped. Where a pair is run with several
+seeds, a deep way's accuracy is their mean; validators see the first.
 
 Every deep way has its default settings and is run as a trial of `headstart adapt`; shallow ways are the units of
 `benchmarks.adapt`. Labels of the target only tell, for these tables, what each way was worth.
@@ -43,14 +44,15 @@ import numpy as np
 import torch
 
 from benchmarks import adapt_deep_record as record
+from benchmarks import adapt_deep_tasks as tasks
 from benchmarks import adapt_deep_units as units
 from benchmarks import common
 from benchmarks.adapt import RATIO, SOURCE_ONLY, gain, measured, points, table
-from benchmarks.adapt_deep_tasks import FAMILIES, Pair
+from benchmarks.adapt_deep_tasks import FAMILIES, PRODUCTS, Pair
 from benchmarks.adapt_units import unit
 from benchmarks.common import DATA, target
 from benchmarks.peers import environment
-from headstart.domains.record import RECORD, first_allowed, wanted
+from headstart.domains.record import RECORD, first_allowed, usual, wanted
 from headstart.domains.validate import RELIABILITY, trusted
 
 PAIRS = (
@@ -71,7 +73,12 @@ LIMIT = 7200.0  # seconds of one process of skada
 
 
 def main(
-    pairs: int = 3, seeds: int = 2, peer: int = 3, pictures: int = 1, families: int = len(FAMILIES)
+    pairs: int = 3,
+    seeds: int = 2,
+    peer: int = 3,
+    pictures: int = 1,
+    families: int = len(FAMILIES),
+    texts: int = len(PRODUCTS),
 ) -> Iterator[dict[str, Any]]:
     """The record, then every way on some pairs; what there is so far after each.
 
@@ -81,9 +88,11 @@ def main(
         peer: on how many of them skada is run from values at the cut.
         pictures: on how many of those it is run from pictures too, with one seed.
         families: of how many the record is made, in the order of `FAMILIES`.
+        texts: on how many pairs of reviews deep ways are tried.
     """
     chosen = list(FAMILIES)[:families]
     needed = dict.fromkeys(["pacs", *itertools.chain.from_iterable(FAMILIES[family][1] for family in chosen)])
+    needed |= {"product_reviews": None} if texts else {}
     if absent := [name for name in needed if not (DATA / name).is_dir()]:
         yield {"skipped": f"no {', '.join(absent)}"}
         return
@@ -98,7 +107,8 @@ def main(
         for pair in FAMILIES[family][0]():
             found[family].append(record.examined(pair))
             print(f"   {family}, {pair.task.name}: {_scores(found[family][-1].right)}", file=sys.stderr, flush=True)
-    recorded = record.summary(found)
+    recorded = record.summary(found, {})
+    of_texts = [of_text(pair) for pair in itertools.islice(tasks.texts(), texts)]
     leads = record.without({family: each["record"] for family, each in recorded.items()}, "pacs")
     records: list[dict[str, Any]] = []
     for number, name in enumerate(PAIRS[:pairs]):
@@ -114,7 +124,11 @@ def main(
         records.append(one)
         print(f"   {name}: {_words(one)}", file=sys.stderr, flush=True)
         told = summary(records, why)
-        told = {"families": recorded} | told | {"targets": [*record.targets(recorded), *told["targets"]]}
+        told = (
+            {"families": recorded, "texts": text_summary(of_texts)}
+            | told
+            | {"targets": [*record.targets(recorded), *told["targets"]]}
+        )
         yield {"partial": True} | told if len(records) < len(PAIRS[:pairs]) else told
 
 
@@ -143,6 +157,41 @@ def examined(pair: Pair, seeds: int, leads: Sequence[Mapping[str, float]]) -> di
     found = first_allowed(ways, one["change"], one["said"].apart, SOURCE_ONLY)
     one["pick"], one["why"] = found.shipped, found.reason
     return one
+
+
+def of_text(pair: Pair) -> dict[str, Any]:
+    """A pair of texts: (M,) whether each way is right of each target example, and the CPU seconds of each deep one."""
+    shallow = usual(RECORD["reviews"], record.without(RECORD, "reviews"))
+    assert shallow is not None
+    fitted = unit(pair.task, (SOURCE_ONLY, shallow))
+    names = list(units.settings(pair.source, pair.view.modality))
+    found = {name: units.trial(pair, name, "candidate", 0) for name in names}
+    said = dict(zip(fitted.names, fitted.asked, strict=True)) | {name: logs for name, (logs, _) in found.items()}
+    one = {
+        "name": pair.task.name,
+        "usual": shallow,
+        "right": {name: (logs.argmax(axis=1) == pair.task.yt).astype(np.float64) for name, logs in said.items()},
+        "cpu_seconds": {name: spent for name, (_, spent) in found.items()},
+    }
+    print(f"   texts, {one['name']}: {_scores(one['right'])}", file=sys.stderr, flush=True)
+    return one
+
+
+def text_summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Way -> mean accuracy over pairs of texts, gain over source-only, and lead over what is shipped."""
+    if not found:
+        return {}
+    shallow, ways = found[0]["usual"], {}
+    for way in found[0]["right"]:
+        right = [each["right"] for each in found]
+        ways[way] = {
+            "accuracy": round(mean(float(each[way].mean()) for each in right), 4),
+            "gain": gain([each[way] - each[SOURCE_ONLY] for each in right]),
+            "ahead": gain([each[way] - each[shallow] for each in right]),
+        }
+        if way in found[0]["cpu_seconds"]:
+            ways[way]["cpu_seconds"] = round(mean(each["cpu_seconds"][way] for each in found), 1)
+    return {"pairs": [each["name"] for each in found], "usual": shallow, "ways": ways}
 
 
 def beside(pair: Pair, begin: str, methods: tuple[str, ...], seeds: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The record of deep ways of adaptation: by how much each is ahead of the shallow way that is shipped otherwise.
+"""The record of some ways of adaptation: by how much each is ahead of the shallow way that is shipped otherwise.
 
 Every pair has the twin of `benchmarks.adapt`, of which half of the target's classes keep one example of seven. What is
 chosen for a family is what the other families say; of shallow ways those of `RECORD`, without the same data.
@@ -6,7 +6,7 @@ chosen for a family is what the other families say; of shallow ways those of `RE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
@@ -26,8 +26,8 @@ from headstart.machine import one_thread
 WAYS = ("adabn-tri-train", "shot", "adabn")
 """Deep ways that are measured on every pair: the two that are ahead of tri-train on average over photos to the other
 styles, and what both begin with. The others are behind it there, and take a quarter of a minute for each fit."""
-SAME = {"digit pictures": "digits"}
-"""Family of pictures -> the family of `RECORD` that is made of the same data, where it is called otherwise."""
+SAME = {"digit pictures": "digits", "rotated": "digits", "styles": "pacs", "products": "reviews"}
+"""Family -> the family of `RECORD` that is made of the same data, where it is called otherwise."""
 
 Leads = Mapping[str, Mapping[str, float]]
 
@@ -39,8 +39,8 @@ class Examined:
     Args:
         name: which.
         examples: of the source, and of the target.
-        right: way -> (M,) whether it is right of each target example; source-only, the usual shallow way, deep ones.
-        cases: way -> what it changes and gains, source-only left out.
+        right: way -> (M,) whether it is right of each target example; source-only, the usual way, those on record.
+        cases: way -> what it changes and gains, source-only left out, and the usual way first.
         twins: likewise on the target with fewer examples of half of its classes.
     """
 
@@ -50,20 +50,31 @@ class Examined:
     cases: dict[str, Case]
     twins: dict[str, Case]
 
+    @property
+    def usual(self) -> str:
+        """The shallow way that is shipped otherwise."""
+        return next(iter(self.cases))
+
+    @property
+    def ways(self) -> list[str]:
+        """Those on record."""
+        return list(self.cases)[1:]
+
 
 def without(families: Mapping[str, Mapping[str, float]], family: str) -> list[Mapping[str, float]]:
     """What was measured on other data than that of a family."""
     return [found for name, found in families.items() if name not in (family, SAME.get(family))]
 
 
-def examined(pair: Pair) -> Examined:
-    """A pair, every way fitted on all of it and on its twin."""
+def examined(pair: Pair, ways: Sequence[str] = WAYS) -> Examined:
+    """A pair, each of some ways fitted on all of it and on its twin."""
     from headstart.domains.two_sample import classifier_test
     from headstart.domains.validate import Seen, common_ground
 
-    task, fitted = pair.task, unit(pair.task)
-    shallow = usual(fitted.names, without(RECORD, task.family))
+    task, families = pair.task, without(RECORD, pair.task.family)
+    shallow = usual(families[0], families)
     assert shallow is not None
+    fitted = unit(task, (SOURCE_ONLY, shallow))
     rows = thinned(task)
     with one_thread():
         ground = common_ground(task.Xs, task.Xt, fitted.held)
@@ -77,8 +88,8 @@ def examined(pair: Pair) -> Examined:
         return {way: case_of(own, asked, task.yt[rows], apart) for way, asked in said.items()}
 
     whole = {shallow: fitted.asked[at(shallow)]}
-    whole |= {way: units.trial(pair, way, "candidate", 0)[0] for way in WAYS}
-    twins = {shallow: fitted_alone(shallow, task, rows)} | {way: units.twin(pair, way, rows) for way in WAYS}
+    whole |= {way: units.trial(pair, way, "candidate", 0)[0] for way in ways}
+    twins = {shallow: fitted_alone(shallow, task, rows)} | {way: units.twin(pair, way, rows) for way in ways}
     everything = np.arange(len(task.yt))
     return Examined(
         task.name,
@@ -90,12 +101,12 @@ def examined(pair: Pair) -> Examined:
 
 
 def led(found: list[Examined]) -> dict[str, float]:
-    """Deep way -> mean lead over the usual shallow one, over the pairs of a family whose domains are apart."""
-    shallow = next(iter(found[0].cases))
+    """Way -> mean lead over the usual shallow one, over the pairs of a family whose domains are apart."""
+    shallow = found[0].usual
     pairs = [pair.cases for pair in found if pair.cases[shallow].apart >= APART]
     return {
         way: float(np.mean([np.clip(cases[way].gain - cases[shallow].gain, -CAP, CAP) for cases in pairs]))
-        for way in WAYS
+        for way in found[0].ways
     }
 
 
@@ -105,17 +116,28 @@ def shipped(cases: dict[str, Case], ways: dict[str, float]) -> str:
     return first_allowed(ways, {way: cases[way].change for way in ways}, apart, SOURCE_ONLY).shipped
 
 
-def summary(records: dict[str, list[Examined]]) -> dict[str, Any]:
-    """Family -> its tables."""
+def summary(
+    records: dict[str, list[Examined]], otherwise: Mapping[str, Sequence[Mapping[str, float]]]
+) -> dict[str, Any]:
+    """Family -> its tables.
+
+    Args:
+        records: family -> its pairs.
+        otherwise: family -> the leads that count where there is no way on record; empty: none do.
+    """
     leads = {family: led(found) for family, found in records.items()}
-    return {family: _family(family, found, leads) for family, found in records.items()}
+    return {family: _family(family, found, leads, otherwise.get(family, ())) for family, found in records.items()}
 
 
-def _family(family: str, found: list[Examined], leads: Leads) -> dict[str, Any]:
-    shallow = next(iter(found[0].cases))
-    ways = wanted(found[0].cases, without(RECORD, family), without(leads, family))
-    alone = {way: flow for way, flow in ways.items() if way not in WAYS}
-    chosen = {"pick": ways, "without_deep": alone}
+def _family(
+    family: str, found: list[Examined], leads: Leads, otherwise: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:
+    shallow, own = found[0].usual, found[0].ways
+    # What was not measured of every way does not count, unless this family has no more ways either.
+    others = [each for each in without(leads, family) if each.keys() >= set(own)]
+    ways = wanted(found[0].cases, without(RECORD, family), others)
+    alone = wanted(found[0].cases, without(RECORD, family), otherwise)
+    chosen = {"pick": ways, "otherwise": alone}
     picks = {side: [shipped(pair.cases, able) for pair in found] for side, able in chosen.items()}
 
     def gains(kind: str, name: Callable[[int], str]) -> list[NDArray[np.float64]]:
@@ -126,11 +148,11 @@ def _family(family: str, found: list[Examined], leads: Leads) -> dict[str, Any]:
             for i, each in enumerate(cases)
         ]
 
-    told: dict[str, Any] = {way: _told([pair.cases[way].gains for pair in found]) for way in (shallow, *WAYS)}
-    for way in WAYS:
+    told: dict[str, Any] = {way: _told([pair.cases[way].gains for pair in found]) for way in (shallow, *own)}
+    for way in own:
         told[way]["ahead"] = gain([pair.cases[way].gains - pair.cases[shallow].gains for pair in found])
     told |= {side: _told(gains("cases", names.__getitem__)) for side, names in picks.items()}
-    skewed: dict[str, Any] = {way: _told([pair.twins[way].gains for pair in found]) for way in (shallow, *WAYS)}
+    skewed: dict[str, Any] = {way: _told([pair.twins[way].gains for pair in found]) for way in (shallow, *own)}
     for side, able in chosen.items():
         names = [shipped(pair.twins, able) for pair in found]
         skewed[side] = _told(gains("twins", names.__getitem__)) | {"adapted": sum(n != SOURCE_ONLY for n in names)}
@@ -141,6 +163,9 @@ def _family(family: str, found: list[Examined], leads: Leads) -> dict[str, Any]:
                 "examples": list(pair.examples),
                 "accuracy": {way: round(float(right.mean()), 4) for way, right in pair.right.items()},
                 "twin_gain": {way: round(case.gain, 4) for way, case in pair.twins.items()},
+                "flow": {way: round(case.change.flow, 3) for way, case in pair.cases.items()},
+                "twin_flow": {way: round(case.change.flow, 3) for way, case in pair.twins.items()},
+                "drop": [round(each[shallow].change.drop, 3) for each in (pair.cases, pair.twins)],
                 "apart": round(pair.cases[shallow].apart, 3),
                 "shipped": picks["pick"][i],
             }

@@ -1,4 +1,4 @@
-"""The units of `benchmarks.adapt_deep`: every deep way of adaptation on a pair, each trial kept until its code changes.
+"""The units of `benchmarks.adapt_deep` and `adapt_gradual`: ways of adaptation on a pair, kept until code changes.
 
 A trial is one of `headstart adapt`: `candidate`, fitted on all of both domains, predicts the target; `search`, fitted
 without a fold of the source, predicts that fold, which is what validators may see.
@@ -29,28 +29,38 @@ from headstart.score import ridge
 from headstart.search.adapt import AdaptOptions, called
 from headstart.search.setting import Setting
 from headstart.source import cuts
-from headstart.strategy import deep, linear, network, source_free
-from headstart.strategy.adapt import finetune
+from headstart.strategy import deep, linear, network, own_statistics, source_free
+from headstart.strategy.adapt import finetune, self_train, tri_train
 from headstart.strategy.contract import Bench
 from headstart.target.adaptation import EPISODE
 from headstart.target.inputs import Inputs
 from headstart.trial import Phase, Spec, execute
 
-SOURCE = "bundled:efficientnet_lite0"
-CODE = (cuts, deep, finetune, linear, network, ridge, source_free)
+CODE = (cuts, deep, finetune, linear, network, own_statistics, ridge, self_train, source_free, tri_train)
 """Modules that a trial depends on, beside the training loop and the ways of adaptation themselves."""
 
 
 def folder(pair: Pair) -> Path:
     """Where the trials of a pair are kept."""
-    return cache_directory() / "benchmarks" / "adapt_deep" / _version() / pair.task.name
+    return cache_directory() / "benchmarks" / "adapt_deep" / _version() / f"{pair.task.family}, {pair.task.name}"
 
 
 @functools.cache
-def settings() -> dict[str, Setting]:
-    """Every setting of every deep way of adaptation that a run tries, by the name that it gives it."""
-    found = AdaptOptions(sources=(SOURCE,)).settings()
-    return {called(setting): setting for setting in found if setting.strategy.needs.cuts}
+def settings(source: str = Pair.source, modality: str = "image", *, between: bool = False) -> dict[str, Setting]:
+    """Every setting of every deep way of adaptation that a run tries, by the name that it gives it.
+
+    Args:
+        source: name of the pretrained source.
+        modality: of the domains.
+        between: there are intermediate domains, and so are the ways over them.
+    """
+    found = AdaptOptions(sources=(source,), intermediate=between).settings(modality)
+    needed = ((setting, setting.strategy.needs) for setting in found)
+    return {called(setting): setting for setting, needs in needed if needs.cuts or needs.intermediate}
+
+
+def _setting(pair: Pair, name: str) -> Setting:
+    return settings(pair.source, pair.view.modality, between=bool(pair.view.intermediate))[name]
 
 
 def unit(pair: Pair, names: list[str], seed: int = 0) -> Unit:
@@ -76,7 +86,7 @@ def trial(pair: Pair, name: str, phase: Phase, seed: int) -> tuple[NDArray[np.fl
     Raises:
         RuntimeError: the trial failed.
     """
-    return _kept(pair, f"{name}, {phase} {seed}", settings()[name].spec(EPISODE, phase, seed), None)
+    return _kept(pair, f"{name}, {phase} {seed}", _setting(pair, name).spec(EPISODE, phase, seed), None)
 
 
 def twin(pair: Pair, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -85,7 +95,7 @@ def twin(pair: Pair, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     Raises:
         RuntimeError: the trial failed.
     """
-    return _kept(pair, f"{name}, twin", settings()[name].spec(EPISODE, "candidate", 0), rows)[0]
+    return _kept(pair, f"{name}, twin", _setting(pair, name).spec(EPISODE, "candidate", 0), rows)[0]
 
 
 def _kept(pair: Pair, called: str, spec: Spec, rows: NDArray[np.int64] | None) -> tuple[NDArray[np.float32], float]:
@@ -102,8 +112,8 @@ def _kept(pair: Pair, called: str, spec: Spec, rows: NDArray[np.int64] | None) -
 
 
 def _bench(pair: Pair) -> Bench:
-    """A store of its own, so that it is known what was computed for whom."""
-    return Bench(store=folder(pair) / "store")
+    """A store of its own, so that it is known what was computed for whom; chains of domains are not timed."""
+    return Bench() if pair.view.intermediate else Bench(store=folder(pair) / "store")
 
 
 def before_training(pair: Pair) -> float:
@@ -118,7 +128,7 @@ def before_training(pair: Pair) -> float:
             importlib.import_module(package)
         shutil.rmtree(path.parent / "store", ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        spec = settings()["deep-coral"].spec(EPISODE, "candidate", 0)
+        spec = _setting(pair, "deep-coral").spec(EPISODE, "candidate", 0)
         found = execute(spec, pair.view, None, budget=Budget(steps=1), bench=_bench(pair)).result
         write_json(path, {"cpu": found.cpu, "error": found.error})
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -133,7 +143,7 @@ def paths(inputs: Inputs) -> list[str]:
 @functools.cache
 def _version() -> str:
     """A digest of the code behind a trial."""
-    kinds = {type(setting.strategy) for setting in settings().values()}
+    kinds = {type(setting.strategy) for setting in settings(between=True).values()}
     loop = Path(str(train.__file__)).parent.glob("*.py")
     files = {str(module.__file__) for module in CODE} | {inspect.getfile(kind) for kind in kinds} | set(map(str, loop))
     parts = [Path(name).read_bytes() for name in sorted(files, key=lambda name: Path(name).name)]

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,28 +72,34 @@ def routes() -> Iterator[tuple[str, Shallow]]:
                 yield f"{kind.name} ({rest})" if rest else kind.name, setting
 
 
-def unit(task: Task) -> Unit:
-    """The unit of a task, from the cache where it has it. No route sees a label of the target."""
-    path = cache_directory() / "benchmarks" / "adapt" / _version() / f"{task.family} {task.name}.npz"
+def unit(task: Task, only: Sequence[str] = ()) -> Unit:
+    """The unit of a task, from the cache where it has it. No route sees a label of the target.
+
+    Args:
+        task: the domains.
+        only: of these routes; empty: of all.
+    """
+    called = ", ".join((f"{task.family} {task.name}", *only))
+    path = cache_directory() / "benchmarks" / "adapt" / _version() / f"{called}.npz"
     if path.is_file():
         with np.load(path) as found:
             return Unit(
                 tuple(json.loads(str(found["names"]))),
                 *(found[k] for k in ("held", "asked", "left_out", "cpu", "alone")),
             )
-    made = _fitted(task)
+    made = _fitted(task, {name: way for name, way in routes() if name in only or not only})
     arrays = {"held": made.held, "asked": made.asked, "left_out": made.left_out, "cpu": made.cpu, "alone": made.alone}
     save_arrays(path, names=json.dumps(made.names), **arrays)
     return made
 
 
-def _fitted(task: Task) -> Unit:
+def _fitted(task: Task, ways: Mapping[str, Shallow]) -> Unit:
     held = folds(task.ys, FOLDS, seed=0)[0]
     kept = np.setdiff1d(np.arange(len(task.ys)), held)
     Xs, ys = task.Xs[kept], task.ys[kept]
     names, asked, left_out, cpu, alone = [], [], [], [], []
     with one_thread():
-        for name, strategy in routes():
+        for name, strategy in ways.items():
             began = time.process_time()
             whole = strategy.on(paired(task.Xs, task.ys, task.Xt, task.classes), 0)
             between = time.process_time()
@@ -102,7 +108,7 @@ def _fitted(task: Task) -> Unit:
             names.append(name)
             asked.append(_log_probabilities(whole.target, task.Xt))
             left_out.append(_log_probabilities(part.source, task.Xs[held]))
-        for _, strategy in routes():
+        for strategy in ways.values():
             began = time.process_time()
             strategy.on(Pair(task.Xs, task.ys, task.Xt, task.classes), 0)
             alone.append(time.process_time() - began)

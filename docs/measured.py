@@ -88,6 +88,7 @@ def measured_page() -> str:
         ("score", score_part),
         ("adapt", adapt_part),
         ("adapt_deep", adapt_deep_part),
+        ("adapt_gradual", adapt_gradual_part),
     ):
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
@@ -271,20 +272,7 @@ def adapt_deep_part(document: dict[str, Any]) -> list[str]:
     """The record of deep ways, every deep way on the first pairs, and skada.deep."""
     found = document["measured"]
     pairs = found["pairs"]
-    parts = ["\n### Deep ways of adaptation\n", _ran(document), record_table(found)]
-    for family, each in found["families"].items():
-        names = list(each["accuracy"])
-        parts.append(f"| {family} | {' | '.join(names)} | shipped |\n|---|{'---:|' * len(names)}---|")
-        for pair in each["pairs"]:
-            twins = (f"{100 * pair['twin_gain'][way]:+.1f}" if way in pair["twin_gain"] else "" for way in names)
-            scores = (f"{100 * pair['accuracy'][way]:.1f}" for way in names)
-            cells = (f"{score} ({twin})" if twin else score for score, twin in zip(scores, twins, strict=True))
-            parts.append(f"| {pair['name']} | {' | '.join(cells)} | {pair['shipped']} |")
-        parts.append("")
-    parts.append(
-        "Accuracy in % and, in brackets, the gain over source-only on the twin, in points; the last column is what is "
-        "shipped of the pair as it is.\n"
-    )
+    parts = ["\n### Deep ways of adaptation\n", _ran(document), record_table(found), *_pairs(found)]
     parts += ["#### Every deep way\n", deep_table(found)]
     parts.append(f"| way | {' | '.join(pairs)} | CPU seconds |\n|---|{'---|' * len(pairs)}---:|")
     for way in found["deep"]:
@@ -325,12 +313,43 @@ _BEGINS = {
 }
 
 
-def record_table(found: dict[str, Any]) -> str:
-    """A row for each family of pictures: what is shipped with deep ways and without; its twins; and each way's lead."""
+def adapt_gradual_part(document: dict[str, Any]) -> list[str]:
+    """The record of ways over domains in between."""
+    found = document["measured"]
+    head = ["\n### Adaptation over domains in between\n", _ran(document), record_table(found, "domains in between")]
+    return [*head, *_pairs(found), *_targets(found["targets"])]
+
+
+def _pairs(found: dict[str, Any]) -> list[str]:
+    """A table for each family: every pair, and every way's accuracy on it."""
+    parts = []
+    for family, each in found["families"].items():
+        names = list(each["accuracy"])
+        parts.append(f"| {family} | {' | '.join(names)} | shipped |\n|---|{'---:|' * len(names)}---|")
+        for pair in each["pairs"]:
+            twins = (f"{100 * pair['twin_gain'][way]:+.1f}" if way in pair["twin_gain"] else "" for way in names)
+            scores = (f"{100 * pair['accuracy'][way]:.1f}" for way in names)
+            cells = (f"{score} ({twin})" if twin else score for score, twin in zip(scores, twins, strict=True))
+            parts.append(f"| {pair['name']} | {' | '.join(cells)} | {pair['shipped']} |")
+        parts.append("")
+    parts.append(
+        "Accuracy in % and, in brackets, the gain over source-only on the twin, in points; the last column is what is "
+        "shipped of the pair as it is.\n"
+    )
+    return parts
+
+
+def record_table(found: dict[str, Any], words: str = "deep ways") -> str:
+    """A row for each family: what is shipped with the ways on record and without; its twins; and each way's lead.
+
+    Args:
+        found: what was measured.
+        words: what is on record.
+    """
     families = found["families"]
     rows = [
-        "| family | pairs | source-only | without deep ways, points | our pick, points (95 % interval) "
-        "| worse by > 1 point | twins: without deep ways | twins: our pick | worse by > 1 point |\n"
+        f"| family | pairs | source-only | without {words}, points | our pick, points (95 % interval) "
+        f"| worse by > 1 point | twins: without {words} | twins: our pick | worse by > 1 point |\n"
         "|---|---:|---:|---:|---|---:|---:|---|---:|"
     ]
     for name, family in families.items():
@@ -338,7 +357,7 @@ def record_table(found: dict[str, Any]) -> str:
         for kind in ("ways", "twins"):
             told = family[kind]
             cells += [
-                f"{100 * told['without_deep']['gain'][0]:+.1f}",
+                f"{100 * told['otherwise']['gain'][0]:+.1f}",
                 _points(told["pick"]),
                 str(told["pick"]["worse"]),
             ]
@@ -346,14 +365,17 @@ def record_table(found: dict[str, Any]) -> str:
     ways = list(next(iter(families.values()))["record"])
     usual = next(iter(families.values()))["usual"]
     rows += [
-        "\nOur pick is the way that was most ahead in the other families, or what is shipped without deep ways where "
-        f"the guard refuses it. How far each deep way is ahead of {usual}, in points (95 % interval), and in brackets "
+        f"\nOur pick is the way that was most ahead in the other families, or what is shipped without {words} where "
+        f"the guard refuses it. How far each way is ahead of {usual}, in points (95 % interval), and in brackets "
         "the record, in which no pair counts for more than ten:\n",
         f"| family | {' | '.join(ways)} |\n|---|{'---|' * len(ways)}",
     ]
     for name, family in families.items():
         leads = (
-            f"{_points({'gain': family['ways'][way]['ahead']})} ({100 * family['record'][way]:+.1f})" for way in ways
+            f"{_points({'gain': family['ways'][way]['ahead']})} ({100 * family['record'][way]:+.1f})"
+            if way in family["record"]
+            else ""
+            for way in ways
         )
         rows.append(f"| {name} | {' | '.join(leads)} |")
     return "\n".join(rows) + "\n"
@@ -456,11 +478,15 @@ def adaptation_text(text: str) -> str:
         return text
     document = json.loads(path.read_text(encoding="utf-8"))
     text = _between(text, "measured", f"{_ran(document)}\n{adapt_table(document['measured'])}")
-    path = RESULTS / "adapt_deep.json"
-    if not path.is_file():
-        return text
-    document = json.loads(path.read_text(encoding="utf-8"))
-    return _between(text, "measured deep", f"{_ran(document)}\n{record_table(document['measured'])}")
+    for name, mark, words in (
+        ("adapt_deep", "measured deep", "deep ways"),
+        ("adapt_gradual", "measured gradual", "domains in between"),
+    ):
+        path = RESULTS / f"{name}.json"
+        if path.is_file():
+            document = json.loads(path.read_text(encoding="utf-8"))
+            text = _between(text, mark, f"{_ran(document)}\n{record_table(document['measured'], words)}")
+    return text
 
 
 def _between(text: str, mark: str, filled: str) -> str:

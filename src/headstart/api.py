@@ -372,6 +372,7 @@ def adapt(
     target_domain: Any,
     *,
     target_labels: int | str | None = None,
+    intermediate: Sequence[Any] = (),
     budget: str | float | Budget = "5m",
     out: str | Path | None = None,
     source: str = "",
@@ -395,6 +396,8 @@ def adapt(
         target_domain: with labels, which are sealed, or without; see :func:`headstart.target.domain.load_domain`.
         target_labels: learn from so many labels of each class of the target, drawn by lot, beside the source's; `all`:
             from all it has, and seal none; None: from none. What is shipped must then beat target-only as well.
+        intermediate: domains between source and target, such as pictures of the years between: the one nearest to the
+            source first. None of their labels is used.
         budget: wall time, or a :class:`~headstart.budget.Budget`.
         out: the run's directory, resumed if it holds this run; None: a new temporary one.
         source: name of the pretrained source of features; "": the first bundled one.
@@ -415,18 +418,27 @@ def adapt(
     named = (source,) if source else ()
     words = command or "headstart.adapt(...)"
     options = AdaptOptions(
-        named, tuple(strategy), limit, seed, device, words, few=few is not None, domains=len(domains) > 1
+        named,
+        tuple(strategy),
+        limit,
+        seed,
+        device,
+        words,
+        few=few is not None,
+        domains=len(domains) > 1,
+        intermediate=bool(intermediate),
     )
     options.check()
     _check_device(device)
     if out is not None:
         refuse_foreign(Path(out))
-    *labelled, other = (
+    read = [
         data if isinstance(data, Domain) else load_domain(data, label=label, input=input)
-        for data in (*domains, target_domain)
-    )
+        for data in (*domains, *intermediate, target_domain)
+    ]
+    labelled, between, other = read[: len(domains)], read[len(domains) : -1], read[-1]
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))
-    adapted = run_adaptation(labelled, other, folder, options, listener, few=few)
+    adapted = run_adaptation(labelled, other, folder, options, listener, few=few, intermediate=between)
     write_adaptation(adapted.choice, folder)
     if adapted.evidence is not None:
         write(adapted.evidence, folder)

@@ -30,7 +30,7 @@ from headstart.target.view import TrainView
 
 _ARRAYS = ("log_probabilities", "labels", "spare_right", "spare_labels", "few")
 CUT_SHORT = "training was cut short by the budget"
-SAID = ("source_weight", "domain_weights")  # of the provenance: what a strategy found out
+SAID = ("source_weight", "domain_weights", "intermediate")  # of the provenance: what a strategy found out
 FEW = 1_000  # labelled examples, whose products are done before a second thread has begun
 SPARE = 2_000  # left-out examples that validate a trial of the label curve, at most
 

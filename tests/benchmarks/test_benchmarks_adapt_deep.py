@@ -24,7 +24,8 @@ N = 1000
 
 def test_every_deep_way_is_measured_by_the_name_that_a_run_gives_it() -> None:
     found = units.settings()
-    deep = {kind.name for kind in strategies.ADAPTATIONS.values() if kind.needs.cuts}
+    needed = {kind.name: kind.needs for kind in strategies.ADAPTATIONS.values()}
+    deep = {name for name, needs in needed.items() if needs.cuts and not needs.intermediate}
     assert {setting.strategy.name for setting in found.values()} == deep
     assert {"dann", "dan (joint True)", "adabn"} <= set(found)
     assert set(adapt_deep.SHARED) | set(deep_record.WAYS) <= set(found)
@@ -161,11 +162,11 @@ def test_a_family_is_judged_by_the_others_and_what_the_guard_refuses_falls_back(
     sure = {"drop": 0.0}
     refused = pair(case(0.1, **sure), case(0.2, **sure), (case(0.1, flow=1.0, **sure), case(-0.3, flow=1.0, **sure)))
     bad = pair(case(0.1), case(0.095), (case(0.1), case(0.0)))
-    found = deep_record.summary({"pacs": [good, refused], "digit pictures": [bad], "corrupted": [good]})
+    found = deep_record.summary({"pacs": [good, refused], "digit pictures": [bad], "corrupted": [good]}, {})
     # Digits are judged by the other two, where deep ways are ahead.
     assert found["digit pictures"]["chosen"] == [DEEP, SHALLOW]
     assert found["digit pictures"]["ways"]["pick"]["gain"][0] == 0.095
-    assert found["digit pictures"]["ways"]["without_deep"]["gain"][0] == 0.1
+    assert found["digit pictures"]["ways"]["otherwise"]["gain"][0] == 0.1
     assert found["digit pictures"]["record"][DEEP] == -0.005
     assert [each["shipped"] for each in found["pacs"]["pairs"]] == [DEEP, SHALLOW]
     assert found["pacs"]["ways"]["pick"]["gain"][0] == pytest.approx((0.2 + 0.1) / 2)

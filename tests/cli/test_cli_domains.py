@@ -114,6 +114,19 @@ def test_adapt_from_several_sources(headstart, domains, tmp_path):
     assert "The source domains" in (out / "adaptation.html").read_text(encoding="utf-8")
 
 
+def test_adapt_over_domains_in_between(headstart, domains, tmp_path):
+    nearer, near = (folder(tmp_path / name, 30, seed, brighter=by) for name, seed, by in (("a", 6, 20), ("b", 7, 40)))
+    out = tmp_path / "run"
+    options = ("--source", "toy:pixels", "--strategy", "gradual", "--intermediate", nearer, "--intermediate", near)
+    said = headstart("adapt", domains[0], domains[2], *options, "--out", out)
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert [line[:23] for line in lines if "between" in line] == ["  between   a (30 examp", "  between   b (30 examp"]
+    assert " learned from by gradual" in lines[1]
+    assert list(json.loads((out / "adaptation.json").read_text("utf-8"))["intermediate"]) == ["a", "b"]
+    assert "In between" in (out / "adaptation.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -11,14 +11,17 @@ import pytest
 
 from headstart.domains.record import (
     AHEAD,
-    DEEP_FLOW,
     DROP,
     FLOW,
+    GRADUAL,
+    LEAD_FLOW,
     RECORD,
+    STEPS,
     Change,
     allowed,
     change,
     decided,
+    leads_of,
     usual,
     wanted,
 )
@@ -104,7 +107,7 @@ def test_validators_decide_where_no_way_has_a_record() -> None:
 def test_a_deep_way_is_wanted_before_the_usual_one_where_it_was_ahead_of_it() -> None:
     families, leads = [{"coral": 0.01, "old": 0.1}], [{"deep": 0.04, "worse": 0.2}, {"deep": -0.01, "worse": -0.02}]
     names = ["coral", "old", "deep", "worse", "new"]
-    assert list(wanted(names, families, leads).items()) == [("deep", DEEP_FLOW), ("old", FLOW)]
+    assert list(wanted(names, families, leads).items()) == [("deep", LEAD_FLOW), ("old", FLOW)]
     assert list(wanted(["coral", "worse"], families, leads)) == ["coral"], "what was behind somewhere is not wanted"
     assert list(wanted(["deep", "new"], families, leads)) == ["deep"]
     assert wanted(["new"], families, leads) == {}
@@ -121,7 +124,7 @@ def test_what_the_guard_refuses_of_the_deep_way_it_may_allow_of_the_usual_one() 
         models = {"source-only": reference, "deep": deep, "old": old}
         made = decided(said, models, "source-only", ["deep", "old"], families=[{"old": 0.1}], leads=[{"deep": 0.01}])
         assert made.change == change(reference, models[made.rival])
-        assert ("deep is believed only where" in made.reason) is (made.rival == "old")
+        assert ("deep was ahead of it, and is believed only where" in made.reason) is (made.rival == "old")
         return made.rival, made.shipped
 
     assert found(unsurely, swaps, swaps) == ("deep", "deep")
@@ -139,3 +142,15 @@ def test_the_record_is_what_was_measured() -> None:
 
     assert measured("adapt") == RECORD
     assert measured("adapt_deep") == AHEAD
+    assert measured("adapt_gradual") == STEPS
+
+
+def test_which_leads_count_follows_from_what_was_measured_on_such_data() -> None:
+    assert leads_of("image", intermediate=False) == list(AHEAD.values())
+    assert leads_of("text", intermediate=False) == [], "deep ways have no record on texts"
+    pictures, texts = (leads_of(modality, intermediate=True) for modality in ("image", "text"))
+    assert all("adabn-gradual" in family for family in pictures)
+    assert len(texts) == len(pictures) + 1, "gradual learns from features, whatever they are of"
+    names = ["tri-train", "adabn-tri-train", "adabn-gradual", *GRADUAL]
+    assert list(wanted(names, leads=pictures)) == ["adabn-gradual", "tri-train"]
+    assert next(iter(wanted(["tri-train", *GRADUAL], leads=pictures))) in GRADUAL, "of a network without batch norm"

@@ -12,6 +12,7 @@ import pytest
 from headstart.budget import Budget
 from headstart.errors import OptionError, RunError, TargetError
 from headstart.predictor import load
+from headstart.report.adaptation import adaptation_html
 from headstart.search import Options
 from headstart.search.adapt import AdaptOptions, _Adapter, adapt
 from headstart.search.ledger import Ledger
@@ -67,6 +68,8 @@ def test_what_cannot_be_compared_is_refused_at_once() -> None:
         as_adaptation([domain(30, 1, labelled=False)], few)
     with pytest.raises(TargetError, match="3 problems"):
         as_adaptation([domain(30, 1), domain(30, 1)], few, 9)
+    with pytest.raises(TargetError, match=r"2 problems(.|\n)*seed 1 has 10 examples(.|\n)*two domains called seed 1"):
+        as_adaptation([domain(30, 1)], domain(30, 2), intermediate=[few])
     with pytest.raises(OptionError, match="how many of each class, or all"):
         parse_few("some")
 
@@ -95,13 +98,29 @@ def test_labels_that_were_given_are_not_sealed_and_fewer_are_among_more() -> Non
     assert (every.learned, every.sealed) == (60, 0)
 
 
+def test_labels_of_domains_in_between_are_nowhere_in_the_view_and_other_ones_are_another_run() -> None:
+    between = [domain(30, 3), domain(25, 4, labelled=False)]
+    made = as_adaptation([domain(40, 1)], domain(30, 2), intermediate=between)
+    view = made.episode.view
+    assert [part.name(0) for part in view.intermediate] == ["3-0", "4-0"]
+    assert len(view) == 40
+    assert [part.name(0) for part in view.take([0, 1]).intermediate] == ["3-0", "4-0"]
+    said = [line for line in made.target.hygiene.warnings if "which were not used" in line]
+    assert len(said) == 1
+    assert said[0].startswith("seed 3 has labels")
+    turned = as_adaptation([domain(40, 1)], domain(30, 2), intermediate=between[::-1])
+    assert made.target.digest() != turned.target.digest()
+    assert made.target.digest() != as_adaptation([domain(40, 1)], domain(30, 2)).target.digest()
+
+
 def test_a_view_without_a_source_domain_holds_none_of_it() -> None:
-    made = as_adaptation([domain(20, 1), domain(30, 2), domain(25, 3)], domain(40, 4))
+    made = as_adaptation([domain(20, 1), domain(30, 2), domain(25, 3)], domain(40, 4), intermediate=[domain(20, 5)])
     view = made.episode.view
     assert np.bincount(view.examples.origin).tolist() == [20, 30, 25]
     left = without(view, [1])
     assert np.bincount(left.examples.origin).tolist() == [20, 25]
     assert {left.examples.inputs.name(i)[0] for i in range(len(left))} == {"1", "3"}
+    assert len(left.intermediate) == 1
     assert without(view, [0, 2]).examples.origin is None
 
 
@@ -122,6 +141,21 @@ def test_the_choice_is_written_before_the_seal_is_opened_and_a_second_run_adds_n
     again = adapt([source], target, tmp_path, OPTIONS)
     assert again.choice.shipped == found.choice.shipped
     assert (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_domains_in_between_are_gone_over_and_named_on_the_record(tmp_path: Path) -> None:
+    source, target, between = domain(60, 1), domain(50, 2, brighter=40), domain(40, 3, brighter=20)
+    options = AdaptOptions(("toy:pixels",), ("coral", "gradual"), Budget(seconds=600))
+    found = adapt([source], target, tmp_path, options, intermediate=[between])
+    assert found.choice.intermediate == {"seed 3": 40}
+    assert {"gradual", "gradual (teacher tri-train)", "coral"} <= set(found.choice.names)
+    assert found.choice.said["gradual"]["intermediate"][0]["examples"] == 40
+    page = adaptation_html(found.choice)
+    assert page.index("In between") < page.index("seed 3, 40 examples") < page.index("seed 2, 50 examples")
+    with pytest.raises(RunError, match="target differs"):
+        adapt([source], target, tmp_path, options, intermediate=[domain(40, 4)])
+    with pytest.raises(OptionError, match=r"gradual needs domains between source and target \(--intermediate\)"):
+        AdaptOptions(("toy:pixels",), ("gradual",)).settings()
 
 
 def test_without_target_labels_the_choice_is_the_same_and_nothing_is_claimed(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ SIDE = 16
 DEEP = [
     "adabn",
     "adabn-tri-train",
+    "adabn-gradual",
     "dann",
     "cdan",
     "deep-coral",
@@ -47,7 +48,7 @@ DEEP = [
 ]
 QUICK = {"rate": 1e-2, "batch": 60, "views": 0}
 """Of the toy network, which is small: no augmented views, and a fast head."""
-UNTRAINED = ("source-only", "adabn", "adabn-tri-train")
+UNTRAINED = ("source-only", "adabn", "adabn-tri-train", "adabn-gradual")
 
 
 class Toy(Network):
@@ -123,7 +124,8 @@ def pictures(n: int, seed: int, left: float, right: float, moved: float) -> tupl
 def domains(moved: float, left: float = 0.2, right: float = 0.12) -> tuple[TrainView, Inputs, np.ndarray]:
     """The source domain's view with the target's inputs, those inputs, and their classes."""
     (inputs, y), (target, truth) = pictures(120, 1, left, right, 0.0), pictures(120, 2, left, right, moved)
-    return TrainView(Examples(inputs, y), ("a", "b"), "accuracy", unlabelled=target), target, truth
+    between = (pictures(60, 3, left, right, moved / 2)[0],)
+    return TrainView(Examples(inputs, y), ("a", "b"), "accuracy", target, intermediate=between), target, truth
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -290,7 +292,7 @@ def test_only_scales_and_shifts_are_tented_and_only_the_last_stages_move(store) 
         return {key for key in before if not np.array_equal(before[key].numpy(), after[key])}
 
     statistics = {f"mix.1.{part}" for part in ("running_mean", "running_var", "num_batches_tracked")}
-    assert moved("adabn") == moved("adabn-tri-train") == statistics
+    assert moved("adabn") == moved("adabn-tri-train") == moved("adabn-gradual") == statistics
     assert moved("tent") == statistics | {"mix.1.weight", "mix.1.bias"}
     assert moved("mcc") == statistics | {"mix.1.weight", "mix.1.bias", "out.weight", "out.bias"}
 
@@ -360,10 +362,10 @@ def test_they_keep_the_contract_of_strategies() -> None:
     """On pictures those that differ most, and on texts."""
     members = [
         (ADAPTATIONS[name](**{"epochs": 1, "views": 1, "batch": 12} if name not in UNTRAINED else {}), "toys:quarters")
-        for name in ("adabn", "adabn-tri-train", "cdan")
+        for name in ("adabn", "adabn-tri-train", "adabn-gradual", "cdan")
     ]
     members += [(ADAPTATIONS[name](epochs=1), "toy_text:words") for name in ("mcd", "shot")]
-    assert check_all(lambda member: check_adapt(member[0], find(member[1])), members, expected=5) == 50
+    assert check_all(lambda member: check_adapt(member[0], find(member[1])), members, expected=6) == 60
 
 
 architecture.register("small_bert", lambda: BertEncoder(WORDS + 2, 16, 2, 4, 32, 16))

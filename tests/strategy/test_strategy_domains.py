@@ -38,7 +38,7 @@ def test_nothing_is_lost_where_nothing_moved_and_the_callers_arrays_stay(kind) -
     for strategy in kind.grid(None):
         # Labelled target examples and source domains are there for those that need them.
         few = (Xt[:30], yt[:30]) if kind.needs.few else None
-        head = strategy.fit(Domains(Xs, ys, Xt, 3, 0, np.arange(120) % 2, few)).head
+        head = strategy.fit(Domains(Xs, ys, Xt, 3, 0, np.arange(120) % 2, few, (domain(60, 21)[0],))).head
         assert (head.logits(Xt).argmax(axis=1) == yt).mean() > usual - 0.08, strategy
     assert all(np.array_equal(a, b) for a, b in zip(before, (Xs, ys, Xt), strict=True))
 
@@ -49,7 +49,7 @@ def test_few_target_labels_mend_what_labels_that_mean_something_else_broke(kind)
     (Xs, ys), (Xt, yt) = domain(150, 7), domain(150, 8)
     yt = np.array([1, 0, 2])[yt]
     few = (Xt[:24], yt[:24])
-    found = kind.grid(None)[0].fit(Domains(Xs, ys, Xt, 3, 0, np.arange(150) % 2, few))
+    found = kind.grid(None)[0].fit(Domains(Xs, ys, Xt, 3, 0, np.arange(150) % 2, few, (domain(60, 21)[0],)))
     assert (found.head.logits(Xt[24:]).argmax(axis=1) == yt[24:]).mean() > 0.75
     assert found.said["source_weight"]["value"] < 0.5
     assert found.left_out is not None
@@ -62,6 +62,43 @@ def test_an_affine_shift_is_undone(name: str) -> None:
     Xt = 0.5 * Xt + np.array([4, -3, 2, 0, 0, 0], np.float32)
     assert accuracy(ADAPTATIONS["source-only"], Xs, ys, Xt, yt) < 0.75
     assert accuracy(ADAPTATIONS[name], Xs, ys, Xt, yt) > 0.88
+
+
+def turned(degrees: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes side by side, long and thin, turned about the origin."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(120) % 2
+    X = rng.normal(size=(120, 2)) * (0.4, 1.5) + np.where(y, 1.5, -1.5)[:, None] * (1, 0)
+    angle = np.radians(degrees)
+    return (X @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])).astype(np.float32), y
+
+
+@pytest.mark.parametrize("teacher", ["self-train", "tri-train"])
+def test_domains_in_between_lead_where_the_target_is_too_far_to_adapt_to_at_once(teacher: str) -> None:
+    def right(degrees: tuple[int, ...], **how) -> tuple[float, float]:
+        """At once, and over domains in between."""
+        (Xs, ys), (Xt, yt) = turned(0, 0), turned(degrees[-1], 4)
+        between = tuple(turned(angle, seed)[0] for seed, angle in enumerate(degrees[:-1], 1))
+        found = ADAPTATIONS["gradual"](teacher=teacher, **how).fit(Domains(Xs, ys, Xt, 2, 0, intermediate=between))
+        assert [step["examples"] for step in found.said["intermediate"]] == [120] * len(between)
+        assert all(0 < step["learned"] <= 120 for step in found.said["intermediate"])
+        heads = ADAPTATIONS[teacher]().fit(Domains(Xs, ys, Xt, 2, 0)).head, found.head
+        return tuple(float((head.logits(Xt).argmax(axis=1) == yt).mean()) for head in heads)
+
+    once, over = right((20, 40, 60))
+    assert over > once + 0.08
+    once, over = right((30, 60, 90, 120), keep=False)
+    assert once < 0.3, "at once it is led to the wrong classes"
+    assert over > 0.8
+
+
+def test_what_gradual_learns_of_the_source_stands_on_the_sources_own_features() -> None:
+    """Moved and stretched at each step, and each time undone: the source's side must be right of the source."""
+    (Xs, ys), (A, _), (Xt, yt) = domain(150, 2), domain(150, 5), domain(150, 3)
+    found = ADAPTATIONS["gradual"]().fit(Domains(Xs, ys, 4 * Xt - 9, 3, 0, intermediate=(2 * A + 5,)))
+    assert found.elsewhere is not None
+    assert (found.elsewhere.logits(Xs).argmax(axis=1) == ys).mean() > 0.95
+    assert (found.head.logits(4 * Xt - 9).argmax(axis=1) == yt).mean() > 0.9
 
 
 def test_teachers_of_tri_training_overrule_the_one_that_errs(monkeypatch) -> None:

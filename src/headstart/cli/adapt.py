@@ -34,6 +34,13 @@ def adapt(
             help="Learn from so many labels of each class of the target too, drawn by lot, and seal the rest; or all.",
         ),
     ] = "",
+    intermediate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DOMAIN",
+            help="A domain between source and target, its labels unused; of several, the one nearest to SOURCE first.",
+        ),
+    ] = None,
     budget: Annotated[str, typer.Option(help="Wall time: 30s, 2m, 1h.")] = "5m",
     out: Annotated[Path | None, typer.Option(help="The run's folder; resumed if it holds this run.")] = None,
     source: Annotated[str, typer.Option(help="Pretrained source of the features. Default: the first bundled.")] = "",
@@ -54,13 +61,15 @@ def adapt(
             Problem(f"one domain, {domains[0]}", "a labelled domain and a target", "headstart adapt SOURCE TARGET")
         )
     *labelled, target = domains
-    names = ["+".join(Path(name).stem for name in labelled), Path(target).stem]
+    between = [Path(name).stem for name in intermediate or ()]
+    names = ["+".join(Path(name).stem for name in labelled), *between, Path(target).stem]
     folder = out or Path("runs") / "-to-".join(names)
     with run_listener(stderr_console()) as listener:
         found = api.adapt(
             labelled,
             target,
             target_labels=target_labels or None,
+            intermediate=intermediate or (),
             budget=budget,
             out=folder,
             source=source,
@@ -92,6 +101,8 @@ def _lines(found: Adapted) -> Iterator[str]:
         f"  domains   {choice.source_domain} ({choice.examples[0]:,} labelled) to {choice.target_domain} "
         f"({choice.examples[1]:,} examples); labels of the target: {choice.used()}"
     )
+    for name, words in choice.between().items():
+        yield f"  between   {name} ({words})"
     yield from _source_domains(choice)
     yield from _routes(choice)
     if choice.untried:

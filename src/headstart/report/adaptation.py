@@ -62,6 +62,8 @@ def write_adaptation(choice: Choice, out: Path) -> Path:
 
 def _facts(choice: Choice) -> Iterator[tuple[str, str]]:
     yield "Source", f"{choice.source_domain}, {words.plural(choice.examples[0], 'labelled example')}"
+    for name, said in choice.between().items():
+        yield "In between", f"{name}, {said}"
     yield "Target", f"{choice.target_domain}, {words.plural(choice.examples[1], 'example')}"
     yield "Its labels", choice.used()
     yield "Tried", words.plural(len(choice.names), "route")

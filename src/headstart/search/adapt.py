@@ -9,7 +9,7 @@ both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from headstart import source as sources
 from headstart import strategy as strategies
 from headstart.domains import several
 from headstart.domains.few import settled_by_labels
-from headstart.domains.record import AHEAD, Change, decided, wanted
+from headstart.domains.record import Change, decided, leads_of, wanted
 from headstart.domains.validate import Agreement, Seen, agreement, common_ground
 from headstart.errors import OptionError, Problem, RunError
 from headstart.judge.evidence import Evidence
@@ -75,6 +75,7 @@ class Choice:
         rival: the adaptation that may be shipped.
         change: what it changes; see :class:`headstart.domains.record.Change`. None where it has no record elsewhere.
         untried: routes that the budget had no room for, or that failed.
+        intermediate: name -> examples of each domain between the two, in their order.
     """
 
     source_domain: str
@@ -93,6 +94,7 @@ class Choice:
     rival: str = ""
     change: Change | None = None
     untried: tuple[str, ...] = ()
+    intermediate: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: every field."""
@@ -101,6 +103,13 @@ class Choice:
     def used(self) -> str:
         """How the target's labels were used, in words."""
         return Adaptation.words(self.learned, self.sealed)
+
+    def between(self) -> dict[str, str]:
+        """Name -> words of each domain between the two: how many examples, and of how many the rival was sure."""
+        steps = self.said.get(self.rival, {}).get("intermediate", [{}] * len(self.intermediate))
+        sure = [f", {step['learned']:,} learned from by {self.rival}" if step else "" for step in steps]
+        counts = self.intermediate.items()
+        return {name: f"{count:,} examples{more}" for (name, count), more in zip(counts, sure, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -119,10 +128,12 @@ class AdaptOptions(Options):
     Args:
         few: there are labelled target examples to learn from.
         domains: there are several source domains.
+        intermediate: there are domains between source and target.
     """
 
     few: bool = False
     domains: bool = False
+    intermediate: bool = False
 
     def settings(self, modality: str = "image", wordless: Sequence[str] = ()) -> list[Setting]:
         """Source-only and every adaptation that is allowed, on one pretrained source."""
@@ -148,6 +159,8 @@ class AdaptOptions(Options):
         """What the domains lack that a strategy needs, in words; "" where it can be tried."""
         if kind.needs.few and not self.few:
             return "needs labelled target examples (--target-labels)"
+        if kind.needs.intermediate and not self.intermediate:
+            return "needs domains between source and target (--intermediate)"
         return "needs several source domains" if kind.needs.domains and not self.domains else ""
 
     def kinds(self) -> list[Pinned]:
@@ -167,6 +180,7 @@ def adapt(
     listener: Listener | None = None,
     *,
     few: Few = None,
+    intermediate: Sequence[Domain] = (),
 ) -> Adapted:
     """Adapt from labelled source domains to a target domain, choose without sealed labels, and ship what is safe.
 
@@ -180,13 +194,14 @@ def adapt(
         options: what may be done.
         listener: hears what happens.
         few: how many of the target's labels of each class are learned from.
+        intermediate: domains between source and target, the one nearest to the source first; no label of them is used.
 
     Raises:
         TargetError: a source has too few labels, or the domains do not fit.
         RunError: the folder holds another run, is in use, or cannot be written.
     """
-    made = as_adaptation(domains, target, few, seed=options.seed)
-    options = replace(options, few=made.learned > 0, domains=len(domains) > 1)
+    made = as_adaptation(domains, target, few, intermediate=intermediate, seed=options.seed)
+    options = replace(options, few=made.learned > 0, domains=len(domains) > 1, intermediate=bool(intermediate))
     return _Adapter(made, target, folder, options, listener or Listener()).adapt()
 
 
@@ -196,8 +211,7 @@ class _Adapter(Runner):
     ) -> None:
         super().__init__(made.target, folder, options, listener)
         self.made, self.other = made, target
-        # What deep ways are worth was measured on pictures.
-        self.leads = AHEAD.values() if made.target.modality == "image" else ()
+        self.leads = leads_of(made.target.modality, intermediate=bool(made.intermediate))
         self.wanted = wanted(map(called, self.settings), leads=self.leads)  # the ways with a record that may be shipped
 
     def adapt(self) -> Adapted:
@@ -346,6 +360,7 @@ class _Adapter(Runner):
             rival,
             found.change,
             tuple(name for name in map(called, self._able(episode)) if name not in routes),
+            {part.name: len(part) for part in self.made.intermediate},
         )
         if self.ledger.first("chosen") is None:  # written before the seal is opened
             self.ledger.write(

@@ -88,12 +88,13 @@ class Plan:
         known: Known = NOTHING,
         others: Sequence[Result] = (),
         rehearsed: bool = False,
+        intermediate: int = 0,
     ) -> None:
         self.episodes, self.settings = tuple(episodes), list(settings)
         given = training < examples  # some are for validation alone
         fitted = training if given else round(examples * (folds - 1) / folds)  # by a search trial
         self.held = examples - fitted  # what it is validated on
-        self.sizes = Sizes(examples, fitted, training, sealed, classes, drawn=len(self.episodes) > 1)
+        self.sizes = Sizes(examples, fitted, training, sealed, classes, len(self.episodes) > 1, intermediate)
         self.trials, self.seeds, self.folds, self.label_curve = trials, seeds, folds, label_curve
         self.rate, self.known, self.others = rate, known, tuple(others)
         self.timed = trials is None and not rehearsed

@@ -203,6 +203,7 @@ class Runner:
             known=self._known(),
             others=[r for r in self.ledger.results.values() if r.spec.episode not in {e.name for e in together}],
             rehearsed=rehearsed,
+            intermediate=sum(map(len, view.intermediate)),
         )
 
     def _known(self) -> Known:

@@ -49,6 +49,7 @@ class Sizes:
         sealed: inputs that a final trial predicts.
         classes: number of classes.
         drawn: whether the episodes are few-shot draws, whose labels and sealed inputs are their own.
+        intermediate: inputs of domains between a source domain and the target.
     """
 
     examples: int
@@ -57,6 +58,7 @@ class Sizes:
     sealed: int
     classes: int
     drawn: bool = False
+    intermediate: int = 0
 
     def learned(self, result: Result) -> int:
         """Examples that a trial was trained on."""
@@ -126,6 +128,7 @@ class Seconds:
         self.longer = 1.0 if rate is None else USUAL_OF_TEXTS * machine.cores() / rate  # texts than cards count with
         self._viewed: dict[str, set[str]] = defaultdict(set)  # pass -> episodes whose views went through it
         self._sealed: dict[str, set[str]] = defaultdict(set)
+        self._between: set[str] = set()  # passes that intermediate domains went through
         self._spent: dict[str, list[float]] = {}  # pass -> seconds, inputs, operations
         self.prepared: dict[str, float] = {}  # source -> seconds it took
         self._own: dict[str, list[tuple[Result, bool]]] = defaultdict(list)  # setting -> with whether it was a first
@@ -157,6 +160,8 @@ class Seconds:
             self._viewed[name].add(result.spec.episode)
             if not result.spec.validates:
                 self._sealed[name].add(result.spec.episode)
+            if setting.strategy.needs.intermediate:
+                self._between.add(name)
         if result.status != "ok" or not self._timed:
             return
         paid = new if new else list(passes)
@@ -266,8 +271,15 @@ class Seconds:
         return self.known.rates.get(self._once_name(setting), usual)
 
     def _view(self, setting: Setting, episode: str) -> float:
-        """Seconds for the features of labelled examples, and for the networks that compute them."""
-        return sum(self._pass(name, ops, self._unseen(name, episode)) for name, ops in setting.passes.items())
+        """Seconds for the features of labelled examples and of domains between, and for the networks that compute them.
+
+        Labelled are the source's where there are two domains.
+        """
+        between = self.sizes.intermediate if setting.strategy.needs.intermediate else 0
+        return sum(
+            self._pass(name, ops, self._unseen(name, episode) + (0 if name in self._between else between))
+            for name, ops in setting.passes.items()
+        )
 
     def sealed(self, setting: Setting, episode: str) -> float:
         """Seconds to predict the sealed inputs, without what the store has."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from headstart.errors import OptionError, unknown
 from headstart.strategy.adapt.adabn import AdaBN
+from headstart.strategy.adapt.adabn_gradual import AdaBNGradual
 from headstart.strategy.adapt.adabn_tri_train import AdaBNTriTrain
 from headstart.strategy.adapt.cdan import Cdan
 from headstart.strategy.adapt.classical import Classical
@@ -18,6 +19,7 @@ from headstart.strategy.adapt.deep_coral import DeepCoral
 from headstart.strategy.adapt.deep_self_train import DeepSelfTrain
 from headstart.strategy.adapt.ensemble import Ensemble
 from headstart.strategy.adapt.finetune import Finetune
+from headstart.strategy.adapt.gradual import Gradual
 from headstart.strategy.adapt.joint import Joint
 from headstart.strategy.adapt.label_shift import LabelShift
 from headstart.strategy.adapt.lora import Lora
@@ -88,9 +90,11 @@ ADAPTATIONS: dict[str, type[Any]] = {
         LabelShift,
         SelfTrain,
         TriTrain,
+        Gradual,
         Propagate,
         AdaBN,
         AdaBNTriTrain,
+        AdaBNGradual,
         Dann,
         Cdan,
         DeepCoral,

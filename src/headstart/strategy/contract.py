@@ -47,6 +47,7 @@ class Needs:
         attention: a source of pictures must be a transformer.
         few: it learns from labelled examples of the target domain beside those of a source domain.
         domains: it weighs several source domains.
+        intermediate: it goes from source to target over domains in between.
         cuts: a network must have stages at which it can be cut, two at least.
         batch_norm: a network must have batch norm.
     """
@@ -65,6 +66,7 @@ class Needs:
     attention: bool = False
     few: bool = False
     domains: bool = False
+    intermediate: bool = False
     cuts: bool = False
     batch_norm: bool = False
 

@@ -15,7 +15,7 @@ from headstart.predictor import Predictor
 from headstart.source.card import Source, SourceCard, Tokens
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.contract import PLAIN, Adapt, Bench, Needs, Side
-from headstart.strategy.shallow import corrected
+from headstart.strategy.shallow import corrected, lacking
 from headstart.target.view import Examples, TrainView
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Deep(ABC):
         from headstart.train import Plan
 
         card = source.card
-        refuse(self.name, card, view, self.last)
+        refuse(self.name, self.needs, card, view, self.last)
         trainable = self.tuned().trainable(source)
         recipe = network.Recipe(
             plan=Plan(self.epochs, self.rate, seed=seed),
@@ -164,15 +164,13 @@ class Deep(ABC):
         return corrected(made, view, seed=seed, bench=bench, words=card.short)
 
 
-def refuse(name: str, card: SourceCard, view: TrainView, last: int) -> None:
-    """Find out whether there are two domains and so many stages.
+def refuse(name: str, needs: Needs, card: SourceCard, view: TrainView, last: int) -> None:
+    """Find out whether the domains that are needed are there, and so many stages.
 
     Raises:
         TrialError: what is missing.
     """
-    missing = []
-    if not view.unlabelled:
-        missing.append(f"{name} needs unlabelled examples of the target domain")
+    missing = lacking(name, needs, view)
     if not 1 <= last < len(card.stages):
         missing.append(f"the last {last} of {len(card.stages)} stages of {card.name} cannot be trained")
     if missing:

@@ -38,6 +38,7 @@ class Domains:
         seed: of everything random.
         origin: (N,) which source domain each example is of; None: there is one.
         few: (n, D) labelled examples of the target domain and their labels (n,); None: there are none.
+        intermediate: (K, D) of each domain between the two, the one nearest to the source first.
     """
 
     Xs: Features
@@ -47,6 +48,7 @@ class Domains:
     seed: int
     origin: Labels | None = None
     few: tuple[Features, Labels] | None = None
+    intermediate: tuple[Features, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,17 @@ class OnFeatures(ABC):
         self, source: Source, view: TrainView, *, budget: Budget, seed: int, bench: Bench = PLAIN
     ) -> Predictor:
         """Features of both domains from the store, then the head."""
-        if self.needs.unlabelled and not view.unlabelled:
-            raise TrialError(f"{self.name} needs unlabelled examples of the target domain")
-        if self.needs.few and view.few is None:
-            raise TrialError(f"{self.name} needs labelled examples of the target domain")
+        if missing := lacking(self.name, self.needs, view):
+            raise TrialError("; ".join(missing))
         body = bench.body(source)
         Xs = bench.features(body, view.examples.inputs, source.card.short)
         Xt = bench.features(body, view.unlabelled, source.card.short) if view.unlabelled is not None else Xs[:0]
         few = None
         if view.few is not None:
             few = (bench.features(body, view.few.inputs, source.card.short), view.few.labels)
-        domains = Domains(Xs, view.examples.labels, Xt, len(view.classes), seed, view.examples.origin, few)
+        passed = view.intermediate if self.needs.intermediate else ()
+        between = tuple(bench.features(body, inputs, source.card.short) for inputs in passed)
+        domains = Domains(Xs, view.examples.labels, Xt, len(view.classes), seed, view.examples.origin, few, between)
         with one_thread():
             found = self.fit(domains)
         said, left_out, elsewhere = dict(found.said), found.left_out, found.elsewhere
@@ -140,9 +142,24 @@ class Shallow(OnFeatures):
     def fit(self, domains: Domains) -> Fitted:
         """The head, with the target's few labels where it learns from those."""
         sides = self.on(paired(domains.Xs, domains.ys, domains.Xt, domains.classes), domains.seed)
-        if domains.few is None or not self.learns_few:
-            return Fitted(sides.target, elsewhere=sides.source)
-        return replace(corrected_by(sides.target, domains), elsewhere=sides.source)
+        return fitted(sides, domains) if self.learns_few else Fitted(sides.target, elsewhere=sides.source)
+
+
+def lacking(name: str, needs: Needs, view: TrainView) -> list[str]:
+    """What a view lacks of the domains that a strategy of this name needs, in words."""
+    asked = (
+        (needs.unlabelled and not view.unlabelled, "unlabelled examples of the target domain"),
+        (needs.few and view.few is None, "labelled examples of the target domain"),
+        (needs.intermediate and not view.intermediate, "domains between the source and the target"),
+    )
+    return [f"{name} needs {what}" for missing, what in asked if missing]
+
+
+def fitted(sides: Sides, domains: Domains) -> Fitted:
+    """A classifier that was adapted without the target's few labels, corrected by them if there are any."""
+    if domains.few is None:
+        return Fitted(sides.target, elsewhere=sides.source)
+    return replace(corrected_by(sides.target, domains), elsewhere=sides.source)
 
 
 def corrected_by(head: LinearHead, domains: Domains) -> Fitted:

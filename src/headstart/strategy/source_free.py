@@ -107,7 +107,7 @@ class SourceFree(ABC):
         Raises:
             TrialError: there is no target domain, or the source has not so many stages.
         """
-        refuse(self.name, source.card, view, self.last)
+        refuse(self.name, self.needs, source.card, view, self.last)
         assert view.unlabelled is not None
         model = self.model(source, replace(view, unlabelled=None), seed=seed, bench=bench)
         made = self.adapt(model, source, view.unlabelled, budget=budget, seed=seed, bench=bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -34,12 +34,14 @@ class Adaptation:
         sources: the source domains, in the order of `Examples.origin`.
         learned: target labels to learn from.
         sealed: target labels to judge by; 0: the seal holds inputs alone.
+        intermediate: domains between, of which no label is used.
     """
 
     target: Target
     sources: tuple[Domain, ...]
     learned: int
     sealed: int
+    intermediate: tuple[Domain, ...] = ()
 
     @property
     def episode(self) -> Episode:
@@ -69,13 +71,16 @@ def parse_few(text: str) -> Few:
     return int(text)
 
 
-def as_adaptation(sources: Sequence[Domain], target: Domain, few: Few = None, *, seed: int = 0) -> Adaptation:
-    """Source domains and a target domain as one target.
+def as_adaptation(
+    sources: Sequence[Domain], target: Domain, few: Few = None, *, intermediate: Sequence[Domain] = (), seed: int = 0
+) -> Adaptation:
+    """Source domains, a target domain, and what lies between, as one target.
 
     Args:
         sources: the domains with labels; classes are those of all of them together.
         target: the other one.
         few: how many of the target's labels of each class are learned from; the rest is sealed.
+        intermediate: domains between source and target, the one nearest to the source first. Their labels are not used.
         seed: of which they are.
 
     Raises:
@@ -83,7 +88,7 @@ def as_adaptation(sources: Sequence[Domain], target: Domain, few: Few = None, *,
     """
     classes = tuple(sorted({name for part in sources for name in part.classes}))
     truth = target.codes(classes)
-    problems = [*_unfit(sources, target, classes), *_too_few(truth, classes, few, target.name)]
+    problems = [*_unfit(sources, intermediate, target, classes), *_too_few(truth, classes, few, target.name)]
     if problems:
         raise TargetError(problems)
     whole = joined_domains(sources) if len(sources) > 1 else sources[0]
@@ -99,6 +104,7 @@ def as_adaptation(sources: Sequence[Domain], target: Domain, few: Few = None, *,
         metric,
         unlabelled=target.inputs,
         few=Examples(target.inputs.take(given), truth[given]) if len(given) else None,
+        intermediate=tuple(part.inputs for part in intermediate),
     )
     rest = np.setdiff1d(np.arange(len(target)), given)
     known = rest[truth[rest] >= 0]
@@ -107,7 +113,7 @@ def as_adaptation(sources: Sequence[Domain], target: Domain, few: Few = None, *,
     seal = Seal(target.inputs.take(tested), truth[tested])
     strangers = target.labelled - int((truth >= 0).sum())
     hygiene = Hygiene(
-        unreadable=(*whole.unreadable, *target.unreadable),
+        unreadable=tuple(one for part in (whole, *intermediate, target) for one in part.unreadable),
         ignored=(),
         unlabelled=(),
         exact_duplicates=(),
@@ -124,12 +130,12 @@ def as_adaptation(sources: Sequence[Domain], target: Domain, few: Few = None, *,
             for c, name in enumerate(classes)
         },
         imbalance=float(counts.max() / counts.min()),
-        warnings=tuple(_said(whole, target, len(given), strangers, sealed)),
+        warnings=tuple(_said(whole, intermediate, target, len(given), strangers, sealed)),
     )
     name = f"{whole.name} to {target.name}"
     episode = Episode(EPISODE, view, seal)
     made = Target(name, whole.modality, classes, metric, "given", (episode,), view, hygiene)
-    return Adaptation(made, tuple(sources), len(given), len(tested) if sealed else 0)
+    return Adaptation(made, tuple(sources), len(given), len(tested) if sealed else 0, tuple(intermediate))
 
 
 def without(view: TrainView, dropped: Sequence[int]) -> TrainView:
@@ -142,14 +148,15 @@ def without(view: TrainView, dropped: Sequence[int]) -> TrainView:
     kept_origin = kept.examples.origin
     assert kept_origin is not None
     renamed = np.searchsorted(left, kept_origin) if len(left) > 1 else None
-    examples = Examples(kept.examples.inputs, kept.examples.labels, kept.examples.groups, renamed)
-    return TrainView(examples, view.classes, view.metric, view.unlabelled, few=view.few)
+    return replace(kept, examples=replace(kept.examples, origin=renamed))
 
 
-def _unfit(sources: Sequence[Domain], target: Domain, classes: tuple[str, ...]) -> list[Problem]:
+def _unfit(
+    sources: Sequence[Domain], intermediate: Sequence[Domain], target: Domain, classes: tuple[str, ...]
+) -> list[Problem]:
     problems = [
         Problem(f"{part.name} is {part.modality}, {target.name} is {target.modality}", "one modality")
-        for part in sources
+        for part in (*sources, *intermediate)
         if part.modality != target.modality
     ]
     for part in sources:
@@ -160,11 +167,14 @@ def _unfit(sources: Sequence[Domain], target: Domain, classes: tuple[str, ...]) 
             problems.append(
                 Problem(f"{part.name} has labels of {len(present)} classes", "two examples of two classes at least")
             )
-    if len(target) < FEWEST:
-        problems.append(Problem(f"{target.name} has {len(target)} examples", f"at least {FEWEST} to adapt to"))
-    names = [part.name for part in sources]
     problems += [
-        Problem(f"two source domains called {name}", "names that tell them apart", "rename a folder or a file")
+        Problem(f"{part.name} has {len(part)} examples", f"at least {FEWEST} to adapt to")
+        for part in (*intermediate, target)
+        if len(part) < FEWEST
+    ]
+    names = [part.name for part in (*sources, *intermediate)]
+    problems += [
+        Problem(f"two domains called {name}", "names that tell them apart", "rename a folder or a file")
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
@@ -201,8 +211,14 @@ def _given(truth: NDArray[np.int64], few: Few, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([order[truth[order] == c][:few] for c in np.unique(truth[order])]))
 
 
-def _said(source: Domain, target: Domain, learned: int, strangers: int, sealed: bool) -> list[str]:
-    said = []
+def _said(
+    source: Domain, intermediate: Sequence[Domain], target: Domain, learned: int, strangers: int, sealed: bool
+) -> list[str]:
+    said = [
+        f"{part.name} has labels, which were not used: name it before {target.name} as a source domain to use them."
+        for part in intermediate
+        if part.labelled
+    ]
     if learned:
         said.append(f"{learned} labels of the target were given to learn from: this is not adaptation without labels.")
     if strangers:

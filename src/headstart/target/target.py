@@ -138,7 +138,8 @@ class Target:
             few = episode.view.few
             if few is not None:
                 state.update(few.labels.tobytes())
-            for part in (inputs, episode.seal.inputs, *([few.inputs] if few is not None else [])):
+            between = episode.view.intermediate
+            for part in (inputs, episode.seal.inputs, *([few.inputs] if few is not None else []), *between):
                 for i in range(len(part)):
                     state.update(part.name(i).encode("utf-8", "backslashreplace") + b"\0")
         return state.hexdigest()

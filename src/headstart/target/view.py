@@ -53,6 +53,7 @@ class TrainView:
             are drawn. A given validation split is used to choose and to calibrate, never to train on.
         descriptions: for each class what the user said of it, in sentences; empty: nothing.
         few: labelled examples of the target domain, where `examples` are of source domains; None: there are none.
+        intermediate: inputs of domains between those of `examples` and the target, the one nearest to `examples` first.
     """
 
     examples: Examples
@@ -62,6 +63,7 @@ class TrainView:
     validation: NDArray[np.bool_] | None = field(default=None)
     descriptions: Descriptions = ()
     few: Examples | None = None
+    intermediate: tuple[Inputs, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)

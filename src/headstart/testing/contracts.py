@@ -206,6 +206,8 @@ def check_adapt(strategy: Adapt, source: Source) -> int:
     view = _texts() if source.card.modality == "text" else _view()
     if strategy.needs.unlabelled:
         view = replace(view, unlabelled=view.examples.inputs)
+    if strategy.needs.intermediate:
+        view = replace(view, intermediate=(view.examples.inputs,))
     labels = view.examples.labels.copy()
     with tempfile.TemporaryDirectory() as folder:
         bench = strategies.Bench(store=Path(folder) / "features")
