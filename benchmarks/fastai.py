@@ -9,6 +9,9 @@ any epoch (chosen on the test pictures, in its favour). Three moments of headsta
 - *shipped model*: the very model that was shipped had been trained;
 - *process*: everything was proven, written and reported. The default budget is spent on that, whatever the first took.
 
+fastai is run as briefly as its introduction does, and for longer, because it may need more epochs to get there. What
+counts is the run that gets there first; where none does, the longest, whose end is all that is known.
+
 The first headstart of a pair finds an empty cache and converts its networks; the second finds what the first left.
 """
 
@@ -30,12 +33,18 @@ MOMENTS = {
     "shipped_model": "until the shipped model was trained",
     "process": "whole process",
 }
-LIMIT = 1500.0  # seconds, of each process
+LIMIT = 3000.0  # seconds, of each process
+SHORT = 3  # unfrozen epochs
 NEVER = "never"
 
 
-def main(seeds: int = 1) -> dict[str, Any]:
-    """For each seed two processes of headstart and one of fastai, which takes minutes: one seed by default."""
+def main(seeds: int = 1, epochs: int = 40) -> dict[str, Any]:
+    """For each seed two processes of headstart and two of fastai, which take minutes: one seed by default.
+
+    Args:
+        seeds: of both.
+        epochs: unfrozen ones, of the longer run of fastai.
+    """
     data = DATA / "ants_bees"
     if why := environment.lacking(data):
         return {"skipped": why}
@@ -46,10 +55,13 @@ def main(seeds: int = 1) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             ours = {cache: fit(data, folder, cache, seed) for cache in ("empty", "warm")}  # in this order
-            theirs = common.peer(
-                python, "fastai_finetune", folder / "peer.json", data / "train", data / "val", "--seed", seed,
-                limit=LIMIT,
-            )  # fmt: skip
+            theirs = [
+                common.peer(
+                    python, "fastai_finetune", folder / "peer.json", data / "train", data / "val", "--seed", seed,
+                    "--epochs", asked, limit=LIMIT,
+                )
+                for asked in dict.fromkeys((min(SHORT, epochs), epochs))
+            ]  # fmt: skip
         pairs.append(compare(seed, ours, theirs))
     return {"seeds": seeds, "pairs": pairs, "targets": [_target(cache, pairs) for cache in ("empty", "warm")]}
 
@@ -129,32 +141,35 @@ class LedgerWatch:
         return None
 
 
-def compare(seed: int, ours: dict[str, dict[str, Any]], theirs: dict[str, Any]) -> dict[str, Any]:
+def compare(seed: int, ours: dict[str, dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, Any]:
     """One pair: the better accuracy, when each side reached it, and how many times sooner headstart did.
 
     Args:
         seed: of both.
         ours: what :func:`fit` gave, by the cache it found.
-        theirs: what the peer measured of itself.
+        theirs: what the peer measured of itself, in each of its runs.
     """
-    best = max(point["accuracy"] for point in theirs["timeline"])
+    points = [point for run in theirs for point in run["timeline"]]
+    best, longest = max(point["accuracy"] for point in points), max(run["seconds"]["process"] for run in theirs)
     found: dict[str, Any] = {
         "seed": seed,
         "fastai": {
-            "timeline": [{key: p[key] for key in ("seconds", "accuracy", "phase")} for p in theirs["timeline"]],
+            "timelines": [
+                [{key: p[key] for key in ("seconds", "accuracy", "phase")} for p in run["timeline"]] for run in theirs
+            ],
             "best_accuracy": best,
-            "last_accuracy": theirs["accuracy"],
-            "process_seconds": theirs["seconds"]["process"],
-            "test_images": theirs["test_images"],
+            "last_accuracies": [run["accuracy"] for run in theirs],
+            "process_seconds": longest,
+            "test_images": theirs[0]["test_images"],
         },
         "headstart": ours,
         "to_the_better": {},
     }
     for cache, run in ours.items():
         better = max(best, run["accuracy"])
-        half = 0.5 / theirs["test_images"]  # of a picture: accuracies are rounded
-        reached = next((p["seconds"] for p in theirs["timeline"] if p["accuracy"] > better - half), None)
-        spent = theirs["seconds"]["process"] if reached is None else reached
+        half = 0.5 / theirs[0]["test_images"]  # of a picture: accuracies are rounded
+        reached = min((point["seconds"] for point in points if point["accuracy"] > better - half), default=None)
+        spent = longest if reached is None else reached
         found["to_the_better"][cache] = {
             "accuracy": better,
             "fastai_seconds": NEVER if reached is None else reached,
@@ -181,6 +196,6 @@ def _target(cache: str, pairs: list[dict[str, Any]]) -> dict[str, object]:
     seconds = median(pair["fastai_seconds_at_least"] for pair in found)
     when = f"fastai: {seconds:.0f} s"
     if never:
-        when = f"fastai: never with {len(never)} of {len(found)} seeds: more than the whole run, {seconds:.0f} s"
+        when = f"fastai: never with {len(never)} of {len(found)} seeds: more than the longest run, {seconds:.0f} s"
     words = "; ".join(f"{words} {ratios[moment]:.1f}" for moment, words in MOMENTS.items())
     return target(what, ratios["first_trained"] >= LEAST, f"{words} ({when}; {len(found)} seed(s))")

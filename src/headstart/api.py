@@ -372,7 +372,7 @@ def adapt(
     target_domain: Any,
     *,
     target_labels: int | str | None = None,
-    intermediate: Sequence[Any] = (),
+    intermediate: Any = None,
     budget: str | float | Budget = "5m",
     out: str | Path | None = None,
     source: str = "",
@@ -396,8 +396,8 @@ def adapt(
         target_domain: with labels, which are sealed, or without; see :func:`headstart.target.domain.load_domain`.
         target_labels: learn from so many labels of each class of the target, drawn by lot, beside the source's; `all`:
             from all it has, and seal none; None: from none. What is shipped must then beat target-only as well.
-        intermediate: domains between source and target, such as pictures of the years between: the one nearest to the
-            source first. None of their labels is used.
+        intermediate: a domain between source and target, such as pictures of the years between; a list of several, the
+            one nearest to the source first. None of their labels is used.
         budget: wall time, or a :class:`~headstart.budget.Budget`.
         out: the run's directory, resumed if it holds this run; None: a new temporary one.
         source: name of the pretrained source of features; "": the first bundled one.
@@ -414,6 +414,7 @@ def adapt(
     """
     few = None if target_labels is None else parse_few(str(target_labels))
     domains = source_domain if isinstance(source_domain, list) else [source_domain]
+    passed = intermediate if isinstance(intermediate, list) else [] if intermediate is None else [intermediate]
     limit = budget if isinstance(budget, Budget) else Budget(parse_seconds(str(budget)))
     named = (source,) if source else ()
     words = command or "headstart.adapt(...)"
@@ -426,7 +427,7 @@ def adapt(
         words,
         few=few is not None,
         domains=len(domains) > 1,
-        intermediate=bool(intermediate),
+        intermediate=bool(passed),
     )
     options.check()
     _check_device(device)
@@ -434,7 +435,7 @@ def adapt(
         refuse_foreign(Path(out))
     read = [
         data if isinstance(data, Domain) else load_domain(data, label=label, input=input)
-        for data in (*domains, *intermediate, target_domain)
+        for data in (*domains, *passed, target_domain)
     ]
     labelled, between, other = read[: len(domains)], read[len(domains) : -1], read[-1]
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="headstart-"))

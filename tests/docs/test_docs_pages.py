@@ -101,9 +101,9 @@ def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(tmp_pa
     pair = {
         "seed": 0,
         "fastai": {
-            "timeline": [{"seconds": 90.5, "accuracy": 0.9, "phase": "frozen"}],
+            "timelines": [[{"seconds": 90.5, "accuracy": 0.9, "phase": "frozen"}]],
             "best_accuracy": 0.9,
-            "last_accuracy": 0.9,
+            "last_accuracies": [0.9],
             "process_seconds": 95.0,
             "test_images": 100,
         },
@@ -121,7 +121,7 @@ def test_results_that_not_every_machine_has_kept_are_shown_where_they_are(tmp_pa
         (measured.RESULTS / f"{name}.json").write_text(json.dumps({**about, "measured": found}), encoding="utf-8")
     page = measured.measured_page()
     assert "| 0 | empty | 95.0 % | 90.0 % | 6.2 s | never | 121.0 s | never | 95 s |" in page
-    assert "fastai, seed 0: 90.0 % at 90 s." in page
+    assert "fastai, 0 epochs, seed 0: 90.0 % at 90 s." in page
     assert "31 s went into preparing networks, 12 s into forward passes, and 55 s into training" in page
     assert "A first pass over 10,000 generated pictures (target read, features of all) took 40.0 s." in page
     assert "| 10,000 | 1,300 MiB | 1,200 MiB | 49 MiB |" in page

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart import api
 from headstart.budget import Budget
 from headstart.errors import OptionError, RunError, TargetError
 from headstart.predictor import load
@@ -152,6 +153,10 @@ def test_domains_in_between_are_gone_over_and_named_on_the_record(tmp_path: Path
     assert found.choice.said["gradual"]["intermediate"][0]["examples"] == 40
     page = adaptation_html(found.choice)
     assert page.index("In between") < page.index("seed 3, 40 examples") < page.index("seed 2, 50 examples")
+    again = api.adapt(
+        source, target, intermediate=between, source="toy:pixels", strategy=("gradual",), out=tmp_path / "2"
+    )
+    assert again.choice.intermediate == {"seed 3": 40}
     with pytest.raises(RunError, match="target differs"):
         adapt([source], target, tmp_path, options, intermediate=[domain(40, 4)])
     with pytest.raises(OptionError, match=r"gradual needs domains between source and target \(--intermediate\)"):

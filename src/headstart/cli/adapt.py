@@ -69,7 +69,7 @@ def adapt(
             labelled,
             target,
             target_labels=target_labels or None,
-            intermediate=intermediate or (),
+            intermediate=intermediate,
             budget=budget,
             out=folder,
             source=source,
