@@ -79,6 +79,8 @@ def measured_page() -> str:
                 parts += ["", _job_table(document["measured"]["runs"])]
             if name == "layers":
                 parts += ["", *_layers_table(document["measured"])]
+            if name == "family":
+                parts += ["", *_family_table(document["measured"])]
     for name, part in (
         ("few_shot", few_shot_part),
         ("static_table", static_table_part),
@@ -93,6 +95,24 @@ def measured_page() -> str:
         if (RESULTS / f"{name}.json").is_file():  # these take half an hour, and not every machine has kept them
             parts += part(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
     return "\n".join(parts) + "\n"
+
+
+def _family_table(found: dict[str, Any]) -> list[str]:
+    """Every way of fine-tuning on every set: out-of-fold score, gain over the plain probe, and what it costs."""
+    rows = ["| set | route | score | over the plain probe, points | CPU seconds of a fit |", "|---|---|---:|---|---:|"]
+    for part, metric in (("even", "accuracy"), ("skewed", "balanced accuracy")):
+        for name, routes in found[part].items():
+            for route, told in routes.items():
+                gain = _points(told) if "gain" in told else ""
+                cells = (
+                    f"{name}, {part} ({metric})",
+                    route,
+                    _percent(told["score"]),
+                    gain,
+                    str(told["fit_cpu_seconds"]),
+                )
+                rows.append(f"| {' | '.join(cells)} |")
+    return rows
 
 
 def _layers_table(found: dict[str, Any]) -> list[str]:
@@ -274,6 +294,7 @@ def adapt_deep_part(document: dict[str, Any]) -> list[str]:
     found = document["measured"]
     pairs = found["pairs"]
     parts = ["\n### Deep ways of adaptation\n", _ran(document), record_table(found), *_pairs(found)]
+    parts += _texts(found["texts"]) if found.get("texts") else []
     parts += ["#### Every deep way\n", deep_table(found)]
     parts.append(f"| way | {' | '.join(pairs)} | CPU seconds |\n|---|{'---|' * len(pairs)}---:|")
     for way in found["deep"]:
@@ -312,6 +333,20 @@ _BEGINS = {
     "pictures": "it runs the whole network in every step",
     "cut": "it is given the values at the cut, which the frozen part computed once",
 }
+
+
+def _texts(found: dict[str, Any]) -> list[str]:
+    """Every deep way on pairs of texts."""
+    rows = ["| way | accuracy | over source-only, points | over " + found["usual"] + ", points | CPU seconds |"]
+    rows.append("|---|---:|---|---|---:|")
+    for way, told in found["ways"].items():
+        spent = f"{told['cpu_seconds']:.0f}" if "cpu_seconds" in told else ""
+        cells = (way, _percent(told["accuracy"]), _points(told), _points({"gain": told["ahead"]}), spent)
+        rows.append(f"| {' | '.join(cells)} |")
+    where = (
+        f"Reviews of {' and '.join(found['pairs'])}, 500 of each kind of product, with the bundled encoder of texts:\n"
+    )
+    return ["#### Deep ways on texts\n", where, *rows, ""]
 
 
 def adapt_gradual_part(document: dict[str, Any]) -> list[str]:

@@ -99,7 +99,7 @@ def leads_of(modality: str, *, intermediate: bool) -> list[dict[str, float]]:
     """The leads that count for what may be shipped, by family.
 
     Args:
-        modality: of the domains. What deep ways are worth was measured on pictures alone.
+        modality: of the domains. Deep ways have a record on pictures alone.
         intermediate: domains between source and target are given.
     """
     if intermediate:
