@@ -124,7 +124,7 @@ def test_what_the_guard_refuses_of_the_deep_way_it_may_allow_of_the_usual_one() 
         models = {"source-only": reference, "deep": deep, "old": old}
         made = decided(said, models, "source-only", ["deep", "old"], families=[{"old": 0.1}], leads=[{"deep": 0.01}])
         assert made.change == change(reference, models[made.rival])
-        assert ("deep was ahead of it, and is believed only where" in made.reason) is (made.rival == "old")
+        assert ("deep did better still, but is believed only where" in made.reason) is (made.rival == "old")
         return made.rival, made.shipped
 
     assert found(unsurely, swaps, swaps) == ("deep", "deep")

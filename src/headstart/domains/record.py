@@ -233,7 +233,7 @@ def first_allowed(ways: Mapping[str, float], changes: Mapping[str, Change], apar
     found = [(way, *allowed(way, changes[way], apart, reference, flow=flow)) for way, flow in ways.items()]
     way, fine, reason = next((each for each in found if each[1]), found[0])
     if way != (first := found[0][0]):
-        reason += f" {first} was ahead of it, and is believed only where {reference} is less sure of the target."
+        reason += f" {first} did better still, but is believed only where {reference} is less sure of the target."
     return Decision(way, way if fine else reference, reason, changes[way])
 
 

@@ -150,7 +150,8 @@ class AdaptOptions(Options):
             raise OptionError(
                 Problem(
                     f"nothing to adapt with on {cards[0].name}" + (": " + "; ".join(why) if why else ""),
-                    "a pretrained source for " + modality,
+                    f"a pretrained source of {modality}s, and a way of adaptation that it and the domains allow",
+                    "headstart adapt --help",
                 )
             )
         return found
