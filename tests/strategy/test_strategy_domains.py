@@ -92,6 +92,15 @@ def test_domains_in_between_lead_where_the_target_is_too_far_to_adapt_to_at_once
     assert over > 0.8
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_domain_in_between_that_nothing_is_sure_of_is_passed_over(keep: bool) -> None:
+    (Xs, ys), (A, _), (Xt, _) = domain(90, 2), domain(60, 5), domain(80, 3)
+    found = ADAPTATIONS["gradual"](sure=1.1, keep=keep).fit(Domains(Xs, ys, Xt, 3, 0, intermediate=(A,)))
+    assert found.said["intermediate"] == [{"examples": 60, "learned": 0}]
+    at_once = ADAPTATIONS["self-train"]().fit(Domains(Xs, ys, Xt, 3, 0))
+    assert (found.head.logits(Xt).argmax(axis=1) == at_once.head.logits(Xt).argmax(axis=1)).all()
+
+
 def test_what_gradual_learns_of_the_source_stands_on_the_sources_own_features() -> None:
     """Moved and stretched at each step, and each time undone: the source's side must be right of the source."""
     (Xs, ys), (A, _), (Xt, yt) = domain(150, 2), domain(150, 5), domain(150, 3)

@@ -61,7 +61,10 @@ class Gradual(OnFeatures):
             rows = np.flatnonzero(found.max(axis=1) >= self.sure)
             mean, scale = standardise(X)
             joins, said = ((X - mean) / scale)[rows], found[rows].argmax(axis=1)
-            Z, y = (np.concatenate([Z, joins]), np.concatenate([y, said])) if self.keep else (joins, said)
+            if self.keep:
+                Z, y = np.concatenate([Z, joins]), np.concatenate([y, said])
+            elif len(rows):  # what was known is not forgotten for nothing
+                Z, y = joins, said
             learned.append({"examples": len(X), "learned": len(rows)})
         last = teacher.sides(Pair(Z, y, domains.Xt, domains.classes), domains.seed)
         made = fitted(Sides(last.target, on_raw(last.source, *of_source)), domains)
