@@ -348,14 +348,5 @@ def _scores(right: Mapping[str, Any]) -> str:
     return f"source-only {scores[SOURCE_ONLY]:.1f}, best {best} {scores[best]:.1f}"
 
 
-def _command() -> None:
-    """Print what the last kept result says of deep ways, as `headstart.domains.record` holds it."""
-    path = Path(__file__).parent / "results" / "adapt_deep.json"
-    families = json.loads(path.read_text(encoding="utf-8"))["measured"]["families"]
-    print(f"AHEAD of {', '.join(families)}")
-    for way in next(iter(families.values()))["record"]:
-        print(f'"{way}": ({", ".join(str(family["record"][way]) for family in families.values())}),')
-
-
 if __name__ == "__main__":
-    _command()
+    record.command("adapt_deep")

@@ -90,14 +90,19 @@ def texts() -> Iterator[Pair]:
 # -- digits -----------------------------------------------------------------------------------------------------------
 
 
-def _digits() -> Iterator[Pair]:
+def digits() -> dict[str, tuple[NDArray[np.floating], NDArray[np.int64]]]:
+    """(N, side * side) grey values between 0 and 1, and (N,) digits, of each set of handwritten ones."""
     from sklearn.datasets import load_digits
 
     with np.load(DATA / "usps_mnist" / "USPS_vs_MNIST.npz") as found:
         raw = {name: (found[f"X{key}"], found[f"Y{key}"].ravel() - 1) for name, key in (("usps", "s"), ("mnist", "t"))}
     small = load_digits()
     raw["scikit-learn"] = (small.data / 16, small.target)
-    domains = {name: _drawn(name, X, y.astype(np.int64)) for name, (X, y) in raw.items()}
+    return {name: (X, y.astype(np.int64)) for name, (X, y) in raw.items()}
+
+
+def _digits() -> Iterator[Pair]:
+    domains = {name: _drawn(name, X, y) for name, (X, y) in digits().items()}
     for one, other in itertools.permutations(domains, 2):
         yield paired("digit pictures", f"{one} to {other}", domains[one], domains[other])
 
@@ -131,26 +136,39 @@ def coarse(picture: Image.Image, rng: np.random.Generator, level: float = 1.0) -
     return picture.resize((side, side), Image.Resampling.BOX).resize(picture.size, Image.Resampling.BILINEAR)
 
 
-CAMERAS = (blurred, dark, coarse)
+Camera = Callable[[Image.Image, np.random.Generator, float], Image.Image]
+CAMERAS: tuple[Camera, ...] = (blurred, dark, coarse)
 """Each at its worst, or only so far from the picture as `level` says, between 0 and 1."""
 
 
+def photos(parts: int) -> Iterator[tuple[str, list[Domain]]]:
+    """Each set of photos, in so many parts."""
+    for name, folders in (("flowers", ("",)), ("textures", ("",)), ("ants_bees", ("train", "val"))):
+        whole = joined_domains([load_domain(DATA / name / folder) for folder in folders])
+        yield name, [whole.take(rows) for rows in apart(whole.codes(whole.classes), parts)]
+
+
+def apart(codes: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
+    """Rows of so many parts, each class spread evenly."""
+    rng = np.random.default_rng(0)
+    by_class = [rng.permutation(np.flatnonzero(codes == c)) for c in range(int(codes.max()) + 1)]
+    return [np.sort(np.concatenate([rows[i::parts] for rows in by_class])) for i in range(parts)]
+
+
+def worsened(photographed: Domain, camera: Camera, level: float = 1.0) -> Domain:
+    """What a worse camera gives of a domain."""
+    rng, pictures = np.random.default_rng(0), pictures_in(photographed.inputs)
+    worse = [np.asarray(camera(_square(pictures.image(i)), rng, level)) for i in range(len(photographed))]
+    return Domain(f"{camera.__name__}, {level:.0%}", ArrayInputs(worse), photographed.labels)
+
+
 def _corrupted() -> Iterator[Pair]:
-    for name, parts in (("flowers", ("",)), ("textures", ("",)), ("ants_bees", ("train", "val"))):
-        whole = joined_domains([load_domain(DATA / name / part) for part in parts])
-        rng, codes = np.random.default_rng(0), whole.codes(whole.classes)
-        by_class = [rng.permutation(np.flatnonzero(codes == c)) for c in range(len(whole.classes))]
-        halves = [np.sort(np.concatenate([rows[i::2] for rows in by_class])) for i in range(2)]
-        source, rest = whole.take(halves[0]), whole.take(halves[1])
-        pictures = pictures_in(rest.inputs)
+    for name, (source, rest) in photos(2):
         for camera in CAMERAS:
-            rng = np.random.default_rng(0)
-            worse = [camera(square(pictures.image(i)), rng) for i in range(len(rest))]
-            target = Domain(camera.__name__, ArrayInputs([np.asarray(each) for each in worse]), rest.labels)
-            yield paired("corrupted", f"{name} to {camera.__name__}", source, target)
+            yield paired("corrupted", f"{name} to {camera.__name__}", source, worsened(rest, camera))
 
 
-def square(picture: Image.Image) -> Image.Image:
+def _square(picture: Image.Image) -> Image.Image:
     """The middle, `SIDE` pixels on each side."""
     left, top = ((size - min(picture.size)) // 2 for size in picture.size)
     box = (left, top, left + min(picture.size), top + min(picture.size))

@@ -20,23 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.adapt_deep_tasks import Pair
+from benchmarks.adapt_units import CODE as SHALLOW
 from benchmarks.adapt_units import Unit
 from benchmarks.common import save_arrays
 from headstart import train
 from headstart.budget import Budget
 from headstart.files import cache_directory, write_json
-from headstart.score import ridge
 from headstart.search.adapt import AdaptOptions, called
 from headstart.search.setting import Setting
 from headstart.source import cuts
-from headstart.strategy import deep, linear, network, own_statistics, source_free
-from headstart.strategy.adapt import finetune, self_train, tri_train
+from headstart.strategy import deep, network, own_statistics, source_free
+from headstart.strategy.adapt import finetune, self_train, subspace, tca, tri_train
 from headstart.strategy.contract import Bench
 from headstart.target.adaptation import EPISODE
 from headstart.target.inputs import Inputs
 from headstart.trial import Phase, Spec, execute
 
-CODE = (cuts, deep, finetune, linear, network, own_statistics, ridge, self_train, source_free, tri_train)
+CODE = (*SHALLOW, cuts, deep, finetune, network, own_statistics, self_train, source_free, subspace, tca, tri_train)
 """Modules that a trial depends on, beside the training loop and the ways of adaptation themselves."""
 
 

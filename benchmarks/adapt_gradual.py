@@ -14,10 +14,8 @@ only tell, for these tables, what each way was worth. Fitted ways are kept in th
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from benchmarks import adapt_deep_record as record
@@ -27,10 +25,6 @@ from headstart.domains.record import AHEAD, GRADUAL
 
 WAYS = (*GRADUAL, "adabn-gradual", "adabn-tri-train")
 """Ways over the domains in between, and the deep way that is shipped without those; texts have the first two."""
-
-SAME = {"rotated": "digit pictures", "worse cameras": "corrupted", "styles": "pacs"}
-"""Family of chains of pictures -> the family of `AHEAD` that is made of the same data."""
-OTHERWISE = {name: [leads for family, leads in AHEAD.items() if family != same] for name, same in SAME.items()}
 
 
 def main(families: int = len(FAMILIES)) -> Iterator[dict[str, Any]]:
@@ -53,17 +47,9 @@ def main(families: int = len(FAMILIES)) -> Iterator[dict[str, Any]]:
             scores = {way: f"{100 * right.mean():.1f}" for way, right in found[family][-1].right.items()}
             told = ", ".join(f"{way} {score}" for way, score in scores.items())
             print(f"   {family}, {chain.task.name}: {told}", file=sys.stderr, flush=True)
-        told = record.summary(found, OTHERWISE)
+        told = record.summary(found, AHEAD)
         yield {"families": told, "targets": record.targets(told)} | ({"partial": True} if family != chosen[-1] else {})
 
 
-def _command() -> None:
-    """Print what the last kept result says, as `headstart.domains.record` holds it."""
-    path = Path(__file__).parent / "results" / "adapt_gradual.json"
-    families = json.loads(path.read_text(encoding="utf-8"))["measured"]["families"]
-    for name, family in families.items():
-        print(f'"{name}": {json.dumps(family["record"])},')
-
-
 if __name__ == "__main__":
-    _command()
+    record.command("adapt_gradual")

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.adapt_deep_tasks import CAMERAS, STYLES, Pair, paired, square
+from benchmarks.adapt_deep_tasks import CAMERAS, STYLES, Pair, apart, digits, paired, photos, worsened
 from benchmarks.common import DATA
-from headstart.target.domain import Domain, joined_domains, load_domain
-from headstart.target.inputs import ArrayInputs, pictures_in
+from headstart.target.domain import Domain, load_domain
+from headstart.target.inputs import ArrayInputs
 
 ANGLES = (0, 20, 40, 60)
 LEVELS = (0.0, 1 / 3, 2 / 3, 1.0)
@@ -28,23 +28,10 @@ DRAWN = 32  # pixels on each side of a digit that is turned
 KINDS = ("books", "dvd", "electronics", "kitchen")
 
 
-def apart(codes: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
-    """Rows of so many parts, each class spread evenly."""
-    rng = np.random.default_rng(0)
-    by_class = [rng.permutation(np.flatnonzero(codes == c)) for c in range(int(codes.max()) + 1)]
-    return [np.sort(np.concatenate([rows[i::parts] for rows in by_class])) for i in range(parts)]
-
-
 def _rotated() -> Iterator[Pair]:
-    from sklearn.datasets import load_digits
-
-    with np.load(DATA / "usps_mnist" / "USPS_vs_MNIST.npz") as found:
-        raw = {name: (found[f"X{key}"], found[f"Y{key}"].ravel() - 1) for name, key in (("usps", "s"), ("mnist", "t"))}
-    small = load_digits()
-    raw["scikit-learn"] = (small.data / 16, small.target)
-    for name, (X, y) in raw.items():
+    for name, (X, y) in digits().items():
         domains = []
-        for rows, angle in zip(apart(y.astype(np.int64), len(ANGLES)), ANGLES, strict=True):
+        for rows, angle in zip(apart(y, len(ANGLES)), ANGLES, strict=True):
             pictures = np.stack([_turned(X[row], angle) for row in rows])
             domains.append(Domain(f"{angle} degrees", ArrayInputs(pictures), tuple(str(label) for label in y[rows])))
         yield _chain("rotated", name, domains)
@@ -58,16 +45,10 @@ def _turned(values: NDArray[np.floating], angle: float) -> NDArray[np.uint8]:
 
 
 def _cameras() -> Iterator[Pair]:
-    for name, parts in (("flowers", ("",)), ("textures", ("",)), ("ants_bees", ("train", "val"))):
-        whole = joined_domains([load_domain(DATA / name / part) for part in parts])
-        groups = [whole.take(rows) for rows in apart(whole.codes(whole.classes), len(LEVELS))]
+    for name, (first, *others) in photos(len(LEVELS)):
         for camera in CAMERAS:
-            domains = [groups[0]]
-            for level, group in zip(LEVELS[1:], groups[1:], strict=True):
-                rng, pictures = np.random.default_rng(0), pictures_in(group.inputs)
-                worse = [np.asarray(camera(square(pictures.image(i)), rng, level)) for i in range(len(group))]
-                domains.append(Domain(f"{level:.0%}", ArrayInputs(worse), group.labels))
-            yield _chain("worse cameras", f"{name}, {camera.__name__}", domains)
+            worse = [worsened(group, camera, level) for level, group in zip(LEVELS[1:], others, strict=True)]
+            yield _chain("worse cameras", f"{name}, {camera.__name__}", [first, *worse])
 
 
 def _styles() -> Iterator[Pair]:

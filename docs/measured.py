@@ -77,10 +77,8 @@ def measured_page() -> str:
             parts += [f"\n## {title}\n", _ran(document), *_targets(document["measured"]["targets"])]
             if "runs" in document["measured"] and name != "predictions":
                 parts += ["", _job_table(document["measured"]["runs"])]
-            if name == "layers":
-                parts += ["", *_layers_table(document["measured"])]
-            if name == "family":
-                parts += ["", *_family_table(document["measured"])]
+            if name in (tables := {"layers": _layers_table, "family": _family_table}):
+                parts += ["", *tables[name](document["measured"])]
     for name, part in (
         ("few_shot", few_shot_part),
         ("static_table", static_table_part),

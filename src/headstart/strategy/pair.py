@@ -64,7 +64,7 @@ class Pair:
     def __init__(self, Xs: Features, ys: Labels, Xt: Features, classes: int) -> None:
         self.Xs, self.ys, self.Xt, self.classes = Xs, ys, Xt, classes
         self.of_source = standardise(Xs)
-        self.S = _by(Xs, self.of_source)
+        self.S = scaled(Xs, self.of_source)
         self._made: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -81,12 +81,12 @@ class Pair:
     @functools.cached_property
     def aligned(self) -> Features:
         """(M, D), the target standardised by its own moments."""
-        return _by(self.Xt, self.of_target)
+        return scaled(self.Xt, self.of_target)
 
     @functools.cached_property
     def unaligned(self) -> Features:
         """(M, D), the target standardised by the source's moments."""
-        return _by(self.Xt, self.of_source)
+        return scaled(self.Xt, self.of_source)
 
     @functools.cached_property
     def source(self) -> Design:
@@ -145,7 +145,8 @@ class Pair:
         return Sides(on_raw(found, *self.of_target, target), on_raw(found, *self.of_source, source))
 
 
-def _by(X: Features, moments: tuple[Features, Features]) -> Features:
+def scaled(X: Features, moments: tuple[Features, Features]) -> Features:
+    """(N, D), standardised by a mean and a scale."""
     return np.asarray((X - moments[0]) / moments[1], dtype=np.float32)
 
 

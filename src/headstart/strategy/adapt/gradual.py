@@ -13,7 +13,7 @@ from headstart.source.card import SourceCard
 from headstart.strategy.adapt.self_train import SelfTrain
 from headstart.strategy.adapt.tri_train import TriTrain
 from headstart.strategy.contract import Adapt, Needs
-from headstart.strategy.pair import Pair, Sides, on_raw
+from headstart.strategy.pair import Pair, Sides, on_raw, scaled
 from headstart.strategy.shallow import Domains, Fitted, OnFeatures, fitted
 
 TEACHERS = {"self-train": SelfTrain(), "tri-train": TriTrain()}
@@ -55,12 +55,11 @@ class Gradual(OnFeatures):
         """From domain to domain; of each, `said` tells how many of its examples were learned from."""
         teacher = TEACHERS[self.teacher]
         of_source = standardise(domains.Xs)
-        Z, y, learned = (domains.Xs - of_source[0]) / of_source[1], domains.ys, []
+        Z, y, learned = scaled(domains.Xs, of_source), domains.ys, []
         for X in domains.intermediate:
             found = softmax(teacher.sides(Pair(Z, y, X, domains.classes), domains.seed).target.logits(X))
             rows = np.flatnonzero(found.max(axis=1) >= self.sure)
-            mean, scale = standardise(X)
-            joins, said = ((X - mean) / scale)[rows], found[rows].argmax(axis=1)
+            joins, said = scaled(X, standardise(X))[rows], found[rows].argmax(axis=1)
             if self.keep:
                 Z, y = np.concatenate([Z, joins]), np.concatenate([y, said])
             elif len(rows):  # what was known is not forgotten for nothing
