@@ -1,18 +1,22 @@
 """The planner at two minutes beside an exhaustive search: every setting that there is, then the best of them.
 
-The search trains every setting on the first fold, and goes on to the next of the five with those of each side that are
-not behind its best by an interval of the judge, paired over all held-out examples so far (a race; Maron & Moore 1994),
-as a careful person would. Then the best transfer route and the best baseline are judged
-on the sealed test as a run judges its finalists, and what the same guard lets through is what it ships.
+The search trains every setting on the first fold, and goes on to the next of the five with the best eight of each side,
+less those that are behind by an interval of the judge, paired over all held-out examples so far (a race; Maron & Moore
+1994), as a careful person would. Then the best transfer route and the best baseline are judged on the sealed test as a
+run judges its finalists, and what the same guard lets through is what it ships.
 
-A target with a seed is a unit. What was done of it lies in `runs/planner` under the checkout (or in the folder that
-`HEADSTART_BENCH_RUNS` names), trial by trial, so that the same command goes on where it was cut; it takes hours.
+A target with a seed is a unit. Each seed draws other examples to learn from, 100 unless told, and up to 1,000 of the
+rest to be judged on; with `--set labels=0` the data sets are taken as they are, which takes days. What was done of a
+unit lies in `runs/planner` under the checkout (or in the folder that `HEADSTART_BENCH_RUNS` names), trial by trial, so
+that the same command goes on where it was cut; it takes hours.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +29,7 @@ from numpy.typing import NDArray
 from benchmarks.common import DATA, ROOT, headstart, target
 from headstart import strategy
 from headstart.budget import Budget
+from headstart.files import new_directory, write_json
 from headstart.judge.intervals import mean_score, paired_interval
 from headstart.search import Ledger, Options, assemble
 from headstart.search.begin import begin
@@ -32,6 +37,8 @@ from headstart.search.finalist import validation_score
 from headstart.search.plan import SIDES
 from headstart.strategy import Bench
 from headstart.target import Target, load_target
+from headstart.target.image import SUFFIXES
+from headstart.target.split import stratified_sample
 from headstart.trial import Result, Spec, encode, execute
 
 LIST = {  # about the cheapest first
@@ -48,57 +55,65 @@ LIST = {  # about the cheapest first
     "subjectivity": str(DATA / "subjectivity" / "all.csv"),
 }
 FOLDS = 5
+RACE = 8  # settings of a side that go on to the second fold
+DONE = "unit.json"
+TEST = 1000  # examples that a target is judged on, at most
 FINALS = 3  # seeds of a finalist that trains a network; of others one, because they hardly differ
 SEEDS = 5  # of every target, where all of it is measured
 LOST, TIME = 0.01, 0.25  # on average at most: points lost, share of the exhaustive search's CPU seconds
 
 
-def main(seconds: int = 120, seeds: int = 1, targets: int = len(LIST)) -> Iterator[dict[str, Any]] | dict[str, Any]:
+def main(
+    seconds: int = 120, labels: int = 100, seeds: int = 1, targets: int = len(LIST), finished: int = 0
+) -> Iterator[dict[str, Any]] | dict[str, Any]:
     """Compare on each target with each seed.
 
     Args:
         seconds: budget of the planner.
-        seeds: of splits and of everything else random.
+        labels: of a target, to learn from; 0: the data sets as they are.
+        seeds: of draws and of everything else random.
         targets: how many of the list, from its start.
+        finished: 1: only those units of them that were finished before.
     """
     if not DATA.is_dir():
         return {"skipped": f"no bench data in {DATA}"}
-    return _measured(seconds, seeds, list(LIST)[:targets])
+    asked = [(name, labels, seed) for seed in range(seeds) for name in list(LIST)[:targets]]
+    if finished:
+        asked = [each for each in asked if (_place(*each) / DONE).is_file()]
+    return _measured(seconds, labels, asked)
 
 
-def _measured(seconds: int, seeds: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    runs = Path(os.environ.get("HEADSTART_BENCH_RUNS", ROOT / "runs")) / "planner"
+def _measured(seconds: int, labels: int, asked: Sequence[tuple[str, int, int]]) -> Iterator[dict[str, Any]]:
     units: list[dict[str, Any]] = []
-    for seed in range(seeds):
-        for name in names:
-            place = runs / f"{name}-{seed}"
-            place.mkdir(parents=True, exist_ok=True)
-            found = {"target": name, "seed": seed}
-            units.append(found | (unit(LIST[name], place, seconds, seed)))
-            yield {"budget_seconds": seconds, "units": units, **summary(units)}
+    for each in asked:
+        done = _place(*each) / DONE
+        if not done.is_file():
+            write_json(done, unit(*each, seconds))
+        units.append({"target": each[0], "seed": each[2]} | json.loads(done.read_text(encoding="utf-8")))
+        yield {"budget_seconds": seconds, "labels": labels, "units": units, **summary(units)}
 
 
-def unit(data: str, place: Path, seconds: int, seed: int) -> dict[str, Any]:
+def unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:
     """One target with one seed: what both searches shipped, and what they took."""
+    place = planned(name, labels, seed, seconds)
     document = place / "run" / "evidence.json"
     if not document.is_file():
-        options = ("--budget", f"{seconds}s", "--seed", str(seed), "--out", str(place / "run"))
-        ran = headstart("fit", data, *options, cache=place / "cache", limit=10 * seconds + 600)
-        if ran.code != 0:
-            return {"stderr": ran.err[-2000:]}
+        return {"stderr": (place / "stderr").read_text(encoding="utf-8", errors="replace")[-2000:]}
     evidence = json.loads(document.read_text(encoding="utf-8"))
-    loaded = load_target(data, seed=seed)
+    loaded = load_target(_data(name, place), seed=seed)
     if loaded.split == "cross-fit":
         return {"skipped": "too small for a test split"}
     ledger = Ledger(_made(place / "exhaustive"))
     everything(loaded, ledger, place / "store", seed)
-    planned = evidence[evidence["shipped"]]
+    chosen = evidence[evidence["shipped"]]
     best = exhaustive(ledger)
     return {
         "metric": loaded.metric,
+        "learned_from": loaded.n_train,
+        "judged_on": loaded.n_test,
         "planner": {
-            "shipped": [planned["source"], planned["strategy"], planned["parameters"]],
-            "score": planned["score"],
+            "shipped": [chosen["source"], chosen["strategy"], chosen["parameters"]],
+            "score": chosen["score"],
             "seconds": evidence["seconds_total"],
             "cpu_seconds": evidence["cost"]["cpu_seconds"],
             "baseline": evidence["baseline"]["score"],
@@ -106,10 +121,66 @@ def unit(data: str, place: Path, seconds: int, seed: int) -> dict[str, Any]:
             "worse_than_baseline": evidence["shipped"] == "transfer" and evidence["gain"]["high"] < 0,
         },
         "exhaustive": best,
-        "lost": best["score"] - planned["score"],
+        "lost": best["score"] - chosen["score"],
         # CPU seconds, which a busy machine hardly changes, and which count what a search leaves idle as nothing.
         "share_of_time": evidence["cost"]["cpu_seconds"] / best["cpu_seconds"],
     }
+
+
+def _place(name: str, labels: int, seed: int) -> Path:
+    """The folder of a unit."""
+    runs = Path(os.environ.get("HEADSTART_BENCH_RUNS", ROOT / "runs")) / "planner"
+    return _made(runs / f"{name}-{labels or 'all'}-{seed}")
+
+
+def planned(name: str, labels: int, seed: int, seconds: int) -> Path:
+    """The folder of a unit, in which the plan has been carried out (or has failed)."""
+    place = _place(name, labels, seed)
+    if labels and not LIST[name].startswith("embedded:") and not (place / "data").is_dir():
+        with new_directory(place / "data") as folder:
+            draw(Path(LIST[name]), folder, labels, seed)
+    if not (place / "run" / "evidence.json").is_file():
+        options = ("--budget", f"{seconds}s", "--seed", str(seed), "--out", str(place / "run"))
+        headstart("fit", _data(name, place), *options, cache=place / "cache", limit=10 * seconds + 600)
+    return place
+
+
+def _data(name: str, place: Path) -> str:
+    """Where the data of a unit is: what was drawn for it, or the whole."""
+    return str(place / "data") if (place / "data").is_dir() else LIST[name]
+
+
+def draw(data: Path, folder: Path, labels: int, seed: int) -> None:
+    """Write `labels` examples to learn from and at most `TEST` others to be judged on, as data with a given split.
+
+    Classes keep their shares. The embedded data sets are as small as that, and are not drawn from.
+
+    Args:
+        data: a table with the columns text and label, or a folder with one of pictures for each class, or one for
+            each part with those.
+        folder: is there, and empty.
+        labels: how many to learn from.
+        seed: of the draw.
+    """
+    if data.suffix == ".csv":
+        with data.open(encoding="utf-8", newline="") as stream:
+            rows: list[Any] = list(csv.DictReader(stream))
+        names = [row["label"] for row in rows]
+    else:
+        rows = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
+        names = [path.parent.name for path in rows]
+    learned = stratified_sample(names, labels, seed=seed)
+    rest = np.setdiff1d(np.arange(len(rows)), learned)
+    judged = rest[stratified_sample([names[i] for i in rest], TEST, seed=seed)]
+    for part, index in (("train", learned), ("test", judged)):
+        if data.suffix == ".csv":
+            with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as stream:
+                table = csv.DictWriter(stream, ["text", "label"], extrasaction="ignore")
+                table.writeheader()
+                table.writerows(rows[i] for i in index)
+        else:
+            for i in index:
+                shutil.copy2(rows[i], _made(folder / part / names[i]) / rows[i].name)
 
 
 def _made(folder: Path) -> Path:
@@ -152,7 +223,7 @@ def everything(loaded: Target, ledger: Ledger, store: Path, seed: int) -> None:
 
 
 def contenders(ledger: Ledger, settings: Iterable[str], metric: str, folds: int) -> list[str]:
-    """The settings of a side that are not behind its best, on the folds so far, by a paired interval of the judge.
+    """The best of a side, without those behind the very best, on the folds so far, by a paired interval of the judge.
 
     Args:
         ledger: has the results.
@@ -167,7 +238,8 @@ def contenders(ledger: Ledger, settings: Iterable[str], metric: str, folds: int)
     right = {s: np.concatenate([_right(results[fold]) for fold in range(folds)])[None] for s, results in found.items()}
     best = max(right, key=lambda setting: mean_score(right[setting], labels, metric))
     behind = {s for s in right if s != best and paired_interval(right[best], right[s], labels, metric)[1] > 0}
-    return [setting for setting in right if setting not in behind]
+    left = [setting for setting in right if setting not in behind]
+    return sorted(left, key=lambda setting: mean_score(right[setting], labels, metric), reverse=True)[:RACE]
 
 
 def _folds(ledger: Ledger, setting: str) -> dict[int, Result]:

@@ -77,7 +77,7 @@ def measured_page() -> str:
             parts += [f"\n## {title}\n", _ran(document), *_targets(document["measured"]["targets"])]
             if "runs" in document["measured"] and name != "predictions":
                 parts += ["", _job_table(document["measured"]["runs"])]
-            if name in (tables := {"layers": _layers_table, "family": _family_table}):
+            if name in (tables := {"layers": _layers_table, "family": _family_table, "suggest": _suggest_table}):
                 parts += ["", *tables[name](document["measured"])]
     for name, part in (
         ("few_shot", few_shot_part),
@@ -111,6 +111,20 @@ def _family_table(found: dict[str, Any]) -> list[str]:
                 )
                 rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def _suggest_table(found: dict[str, Any]) -> list[str]:
+    """Every set: the score with the first labels, with as many more at random, and what the other ways add to that."""
+    ways = [*found["over_families"]]
+    names = " | ".join(f"{way}, over random, points" for way in ways)
+    rows = [f"| set | labels | first | random | {names} |\n|---|---|---:|---:|{'---:|' * len(ways)}"]
+    for name, row in found["found"].items():
+        cells = [f"{name} ({row['metric'].replace('_', ' ')})", " to ".join(map(str, row["labels"]))]
+        cells += [_percent(row["scores"][when]) for when in ("before", "random")]
+        cells += [_points({"gain": row["gains"][way]}) for way in ways]
+        rows.append(f"| {' | '.join(cells)} |")
+    means = [_points({"gain": found["over_families"][way]}) for way in ways]
+    return [*rows, f"| over families |  |  |  | {' | '.join(means)} |"]
 
 
 def _layers_table(found: dict[str, Any]) -> list[str]:
@@ -201,8 +215,9 @@ def planner_part(document: dict[str, Any]) -> list[str]:
     found = document["measured"]
     parts = ["\n## The plan beside an exhaustive search\n", _ran(document)]
     parts += [
-        f"The plan has {found['budget_seconds']} seconds. The exhaustive search tries every setting, and every "
-        "contender on all folds; both are judged on the sealed test, and ship by the same guard.\n",
+        f"Of each data set {_drawn(found['labels'])} are learned from. The plan has {found['budget_seconds']} seconds, "
+        "and an empty cache. The exhaustive search tries every setting, and every contender on all folds; both are "
+        "judged on the sealed test, and ship by the same guard.\n",
         "| target | seed | metric | the plan ships | score | exhaustive search ships | score | trials | CPU seconds, "
         "plan against all |\n|---|---:|---|---|---:|---|---:|---:|---:|",
     ]
@@ -218,6 +233,10 @@ def planner_part(document: dict[str, Any]) -> list[str]:
             f"| {scores[1]} | {unit['exhaustive']['trials']} | {cpu} |"
         )
     return [*parts, "", *_targets(found["targets"])]
+
+
+def _drawn(labels: int) -> str:
+    return f"{labels} labelled examples, drawn anew with each seed," if labels else "all labelled examples"
 
 
 def fastai_part(document: dict[str, Any]) -> list[str]:

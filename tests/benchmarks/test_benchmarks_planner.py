@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import planner
 from headstart.search import Ledger
@@ -58,7 +59,7 @@ def test_every_setting_is_tried_and_contenders_on_every_fold_and_nothing_twice(t
     assert found["seconds"] == pytest.approx(sum(r.wall for r in ledger.results.values()), abs=0.1)
 
 
-def test_a_setting_that_is_behind_beyond_the_interval_is_out_of_the_race(tmp_path):
+def test_a_setting_that_is_behind_beyond_the_interval_is_out_of_the_race(tmp_path, monkeypatch):
     """What disagrees one way alone is out; what disagrees both ways about as often stays, however wrong both are."""
     ledger = Ledger(tmp_path)
     labels = np.tile([0, 1], 50)
@@ -74,8 +75,42 @@ def test_a_setting_that_is_behind_beyond_the_interval_is_out_of_the_race(tmp_pat
     best = told("best", np.arange(10))
     like, behind = told("like it", np.arange(5, 16)), told("behind", np.arange(30))
     assert planner.contenders(ledger, [best, like, behind], "accuracy", 1) == [best, like]
+    monkeypatch.setattr(planner, "RACE", 1)
+    assert planner.contenders(ledger, [like, best], "accuracy", 1) == [best], "of more than go on, the best"
     told("best", np.arange(10), fold=1)
     told("like it", np.arange(30), fold=1)
     assert planner.contenders(ledger, [best, like, behind], "accuracy", 2) == [best]
     with pytest.raises(ValueError, match="every setting failed"):
         planner.contenders(ledger, [best], "accuracy", 3)
+
+
+def test_examples_are_drawn_with_the_shares_of_the_classes_and_none_is_in_both_parts(tmp_path):
+    """Pictures come as they are, whatever parts they were in; of texts only what is asked about."""
+    made = Image.new("RGB", (8, 8))
+    for part, name, count in (("train", "a", 12), ("val", "a", 18), ("train", "b", 10)):
+        for i in range(count):
+            place = tmp_path / "pictures" / part / name / f"{part}{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            made.save(place)
+    planner.draw(tmp_path / "pictures", tmp_path / "drawn", 8, seed=0)
+    found = {
+        part: [(path.parent.name, path.name) for path in (tmp_path / "drawn" / part).rglob("*.png")]
+        for part in ("train", "test")
+    }
+    assert {part: sorted(name for name, _ in each) for part, each in found.items()} == {
+        "train": ["a"] * 6 + ["b"] * 2,
+        "test": ["a"] * 24 + ["b"] * 8,
+    }
+    assert not set(found["train"]) & set(found["test"])
+
+    table = tmp_path / "texts.csv"
+    table.write_text("number,text,label\n" + "".join(f"{i},text {i},{i % 2}\n" for i in range(20)), encoding="utf-8")
+    texts = []
+    for seed in (0, 1):
+        folder = tmp_path / f"texts{seed}"
+        folder.mkdir()
+        planner.draw(table, folder, 6, seed)
+        texts.append((folder / "train.csv").read_text(encoding="utf-8").splitlines())
+        assert len((folder / "test.csv").read_text(encoding="utf-8").splitlines()) == 1 + 14
+    assert texts[0][0] == "text,label"
+    assert texts[0] != texts[1], "another seed draws others"

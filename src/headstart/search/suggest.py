@@ -1,13 +1,14 @@
 """Which unlabelled examples to label next: those the shipped model is unsure of, and that differ from one another.
 
-BADGE (Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", 2020): each example is
-represented by the gradient that its own predicted label would have in the last layer, (p - onehot(argmax p)) times its
-vector. The gradient is long where the model is unsure and points elsewhere for another kind of example, so that seeding
-by k-means++ (Arthur and Vassilvitskii 2007) takes unsure and different ones without weighing the two.
+Weighted k-means (Zhdanov, "Diverse mini-batch Active Learning", 2019): the pool is divided into as many clusters as
+examples are wanted, each example weighing as much as the model is unsure of it, and the one nearest to the middle of
+each cluster is suggested. So what is asked about is unsure, of different kinds, and typical of its kind. Unsureness
+alone asks for outliers, and for the same thing many times, while labels are few.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from headstart.target.inputs import Inputs, joined
 
 WIDE = 1_024  # wider vectors are projected at random to this width: only distances count
 AT_ONCE = 1_000
+CLUSTERED = 20_000  # of a larger pool, the least sure ones
+SURE = 1e-3  # what an example weighs at least, so that a pool that the model is sure of is covered
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def suggest(
         pool: N inputs without labels.
         count: how many to suggest, at most.
         labelled: inputs that have labels: neither they nor near copies of them are suggested.
-        seed: of the seeding.
+        seed: of the clusters.
         progress: called as `progress(done, N)`.
 
     Raises:
@@ -95,11 +98,11 @@ def suggest(
     vectors, probabilities, unreadable = _forward(predictor, pool, progress)
     copies = _copies(predictor, pool, labelled)
     able = np.array([i for i in range(len(pool)) if i not in unreadable and i not in copies], dtype=np.int64)
-    chosen = able[choose(vectors[able], probabilities[able], count, seed)] if len(able) else able
+    chosen, sizes = choose(vectors[able], probabilities[able], count, seed)
     return Suggestions(
         tuple(
-            _suggestion(rank, pool.name(i), predictor.classes, probabilities[i])
-            for rank, i in enumerate(chosen.tolist(), 1)
+            _suggestion(rank, pool.name(i), predictor.classes, probabilities[i], size)
+            for rank, (i, size) in enumerate(zip(able[chosen].tolist(), sizes.tolist(), strict=True), 1)
         ),
         tuple((pool.name(i), why) for i, why in unreadable.items()),
         len(copies.difference(unreadable)),
@@ -109,41 +112,39 @@ def suggest(
 
 def choose(
     vectors: NDArray[np.floating], probabilities: NDArray[np.floating], count: int, seed: int = 0
-) -> NDArray[np.int64]:
-    """Positions of `count` unsure and different examples, in the order in which they should be labelled.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of `count` unsure, different and typical examples, and how many examples each stands for.
 
-    A gradient is the outer product of q = p - onehot and the vector, so that distances between gradients follow from
-    inner products of the two parts; it is never written out. The first is the one with the longest gradient; each
-    further one is drawn with a probability proportional to its squared distance from the nearest chosen one. Unlike in
-    the paper, zero counts as chosen: otherwise the many examples that the model is sure of, all next to zero and so far
-    from every long gradient, are drawn from at once.
+    An example weighs one minus the margin between its two most probable classes. Vectors are compared by direction. The
+    cluster with the most weight is the first to be asked about.
 
     Args:
         vectors: (N, D) what the last layer is given.
         probabilities: (N, C).
         count: how many; fewer come back where all others are as those chosen.
-        seed: of the draws.
+        seed: of the clusters' first middles.
     """
-    vectors = np.asarray(vectors, dtype=np.float64)
-    gap = np.array(probabilities, dtype=np.float64)
-    gap[np.arange(len(gap)), gap.argmax(axis=1)] -= 1
-    length = (gap**2).sum(axis=1) * (vectors**2).sum(axis=1)
-    if not len(length) or not length.max() > 0:
-        return np.empty(0, dtype=np.int64)
-    rng = np.random.default_rng(seed)
-    chosen = [int(length.argmax())]
-    nearest = length.copy()
-    least = 1e-12 * length.max()
-    while len(chosen) < min(count, len(length)):
-        last = chosen[-1]
-        distance = length + length[last] - 2 * (gap @ gap[last]) * (vectors @ vectors[last])
-        nearest = np.minimum(nearest, np.maximum(distance, 0.0))
-        nearest[chosen] = 0.0
-        weight = np.where(nearest > least, nearest, 0.0)
-        if not weight.any():
-            break
-        chosen.append(int(rng.choice(len(weight), p=weight / weight.sum())))
-    return np.array(chosen, dtype=np.int64)
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    if not len(vectors):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    ranked = np.sort(np.asarray(probabilities, dtype=np.float64), axis=1)
+    weight = np.maximum(1 - (ranked[:, -1] - ranked[:, -2]), SURE)
+    able = np.sort(np.argsort(-weight, kind="stable")[: max(CLUSTERED, 20 * count)])
+    directions = np.asarray(vectors[able], dtype=np.float64)
+    directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    means = KMeans(min(count, len(able)), n_init=1, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer differ than are wanted
+        means.fit(directions, sample_weight=weight[able])
+    clusters = means.labels_
+    distance = np.linalg.norm(directions - means.cluster_centers_[clusters], axis=1)
+    order = np.lexsort((distance, clusters))
+    kinds, first, sizes = np.unique(clusters[order], return_index=True, return_counts=True)
+    mass = np.bincount(clusters, weights=weight[able], minlength=kinds.max() + 1)[kinds]
+    by_mass = np.argsort(-mass, kind="stable")
+    return able[order[first]][by_mass], sizes[by_mass]
 
 
 def _forward(
@@ -185,8 +186,11 @@ def _copies(predictor: Predictor, pool: Inputs, labelled: Inputs | None) -> set[
     return {i - known for i in copies if i >= known}
 
 
-def _suggestion(rank: int, name: str, classes: tuple[str, ...], probabilities: NDArray[np.float32]) -> Suggestion:
+def _suggestion(
+    rank: int, name: str, classes: tuple[str, ...], probabilities: NDArray[np.float32], size: int
+) -> Suggestion:
     first, second = np.argsort(-probabilities, kind="stable")[:2].tolist()
-    rest = f"{classes[first]} {100 * probabilities[first]:.0f} %, {classes[second]} {100 * probabilities[second]:.0f} %"
-    how = "unsure" if probabilities[first] - probabilities[second] < 0.5 else "unlike those above"
-    return Suggestion(rank, name, classes[first], float(probabilities[first]), f"{how}: {rest}")
+    said = f"{classes[first]} {100 * probabilities[first]:.0f} %, {classes[second]} {100 * probabilities[second]:.0f} %"
+    how = "unsure" if probabilities[first] - probabilities[second] < 0.5 else "unlike the others"
+    like = "" if size == 1 else "; stands for 1 other" if size == 2 else f"; stands for {size - 1} others"
+    return Suggestion(rank, name, classes[first], float(probabilities[first]), f"{how}: {said}{like}")
