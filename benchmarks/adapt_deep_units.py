@@ -29,14 +29,27 @@ from headstart.files import cache_directory, write_json
 from headstart.search.adapt import AdaptOptions, called
 from headstart.search.setting import Setting
 from headstart.source import cuts
-from headstart.strategy import deep, network, own_statistics, source_free
+from headstart.strategy import deep, network, own_statistics, source_free, tail
 from headstart.strategy.adapt import finetune, self_train, subspace, tca, tri_train
 from headstart.strategy.contract import Bench
 from headstart.target.adaptation import EPISODE
 from headstart.target.inputs import Inputs
 from headstart.trial import Phase, Spec, execute
 
-CODE = (*SHALLOW, cuts, deep, finetune, network, own_statistics, self_train, source_free, subspace, tca, tri_train)
+CODE = (
+    *SHALLOW,
+    cuts,
+    deep,
+    network,
+    own_statistics,
+    source_free,
+    tail,
+    finetune,
+    self_train,
+    subspace,
+    tca,
+    tri_train,
+)
 """Modules that a trial depends on, beside the training loop and the ways of adaptation themselves."""
 
 

@@ -17,7 +17,7 @@ from headstart.source import Preprocessing, Source, SourceCard, architecture, fi
 from headstart.source.card import Stage
 from headstart.source.encoder import BertEncoder
 from headstart.source.network import Network
-from headstart.strategy import ADAPTATIONS, Bench, network
+from headstart.strategy import ADAPTATIONS, Bench, tail
 from headstart.strategy.adapt.shot import Shot
 from headstart.strategy.adapt.tri_train import TriTrain
 from headstart.strategy.shallow import Domains, OnFeatures
@@ -393,7 +393,7 @@ def test_texts_are_adapted_from_a_cut_and_batches_of_two_lengths_go_together(tmp
     view = TrainView(Examples(raw.inputs.take(range(24)), y[:24]), CLASSES, "accuracy", unlabelled=long)
     way = ADAPTATIONS["dan"](epochs=2, batch=8, rate=1e-2, trunk=1.0)
     cut = way(SmallBert(), view, budget=Budget(), seed=0, bench=Bench(tmp_path / "a"))
-    monkeypatch.setattr(network, "resumable", lambda *_: False)
+    monkeypatch.setattr(tail, "resumable", lambda *_: False)
     whole = way(SmallBert(), view, budget=Budget(), seed=0, bench=Bench(tmp_path / "b"))
     assert np.allclose(cut.predict_proba(long), whole.predict_proba(long), atol=5e-3)
     before, after = SmallBert().module().state_dict(), cut.body.tensors()

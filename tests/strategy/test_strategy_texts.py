@@ -17,7 +17,7 @@ from headstart.report.telling import suspects, telling_words
 from headstart.source import Tokens, architecture, find
 from headstart.source.card import Stage
 from headstart.source.encoder import BertEncoder
-from headstart.strategy import Bench, contract, network, sparse
+from headstart.strategy import Bench, contract, network, sparse, tail
 from headstart.strategy.adapt.classical import Classical
 from headstart.strategy.adapt.finetune import Finetune
 from headstart.strategy.adapt.lora import Lora
@@ -234,7 +234,7 @@ def trained(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(network, "train", remembered)
             if not from_cut:
-                patch.setattr(network, "resumable", lambda *_: False)
+                patch.setattr(tail, "resumable", lambda *_: False)
             made = Finetune(epochs=4, last=1, rate=1e-2, trunk=1.0)(
                 TinyBert(), seen, budget=Budget(), seed=0, bench=bench
             )
@@ -276,7 +276,7 @@ def test_what_precedes_a_cut_is_computed_once_and_kept(trained, tmp_path, monkey
 
 
 def test_values_that_memory_does_not_hold_are_not_kept(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(network, "CUT_BYTES", 1000)
+    monkeypatch.setattr(tail, "CUT_BYTES", 1000)
     monkeypatch.setattr(BertEncoder, "resume", None)
     losses, _ = trained(of_many_lengths(48), Bench(store=tmp_path), from_cut=True)
     assert np.isfinite(losses).all()

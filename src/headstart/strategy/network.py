@@ -17,16 +17,13 @@ from torch.nn import functional
 
 from headstart.budget import Budget
 from headstart.errors import DivergedError, TrialError
-from headstart.features import Augmentation, Body, CutBody, NetworkBody, View
-from headstart.features.engine import MAP
+from headstart.features import Augmentation, NetworkBody
 from headstart.features.text import TextBody, Words, fit_words, tokenizer_of
-from headstart.features.tokens import token_values
 from headstart.machine import one_thread
 from headstart.predictor import LinearHead, Predictor
 from headstart.predictor.prior import choose_shift
-from headstart.source import cuts
-from headstart.source.card import Preprocessing, Source, SourceCard, Tokens
-from headstart.strategy import linear
+from headstart.source.card import Preprocessing, Source, Tokens
+from headstart.strategy import linear, tail
 from headstart.strategy.contract import Bench
 from headstart.target.inputs import Inputs, texts_in
 from headstart.target.split import holdout
@@ -34,8 +31,6 @@ from headstart.target.view import Examples, TrainView
 from headstart.train import (
     UNLABELLED,
     Batches,
-    CutTexts,
-    CutValues,
     History,
     Pictures,
     Plan,
@@ -53,7 +48,6 @@ from headstart.train import (
 STOPPING_SHARE = 0.15  # of the training examples, held out for early stopping
 STOPPING_MINIMUM = 200  # below this many nothing is held out to stop by: the labels teach more than their loss tells
 CHOOSING_MINIMUM = 40  # below this many nothing is held out to choose a shift by, which cannot be chosen otherwise
-CUT_BYTES = 2**30  # values at a cut held in memory, all views together
 RATES = (1.0, 0.5, 2.0)  # times the rate, for the members of a soup in turn
 STRIDE = 1_000_003  # between the seeds of members
 MERGED = 1e-3  # largest difference that merging an adapter may make, relative to the largest logit
@@ -84,20 +78,6 @@ class Classifier(nn.Module):
             values = trunk.resume((x.nan_to_num(), ~x[..., 0].isnan()), self.cut)
         pooled = trunk.forward_head(values, pre_logits=True)
         logits: torch.Tensor = self.head(functional.normalize(pooled, dim=1) if self.normalise else pooled)
-        return logits
-
-
-class Tail(nn.Module):
-    """What follows a cut of a trunk, and a linear head on its pooled output."""
-
-    def __init__(self, tail: nn.Module, width: int, classes: int) -> None:
-        super().__init__()
-        self.tail = tail
-        self.head = nn.Linear(width, classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Values at the cut (B, C, H, W) to logits (B, C)."""
-        logits: torch.Tensor = self.head(self.tail(x))
         return logits
 
 
@@ -244,11 +224,11 @@ def fit(
         stopping = None if held is None else Texts(held, reader, **kind)
         asked = None if unlabelled is None else without_labels(unlabelled)
         beside = None if asked is None else Texts(asked, reader, recipe.drop, **kind)
-        if cut is not None and resumable(module.trunk, batches, stopping, beside):
+        if cut is not None and tail.resumable(module.trunk, batches, stopping, beside):
             module.cut = cut
-            batches = from_cut(source, batches, fitted, cut, bench)
-            stopping = None if stopping is None or held is None else from_cut(source, stopping, held, cut, bench)
-            beside = None if beside is None or asked is None else from_cut(source, beside, asked, cut, bench)
+            batches = tail.from_cut(source, batches, fitted, cut, bench)
+            stopping = None if stopping is None or held is None else tail.from_cut(source, stopping, held, cut, bench)
+            beside = None if beside is None or asked is None else tail.from_cut(source, beside, asked, cut, bench)
         batches = batches if beside is None else TwoDomains(batches, beside)
         body = TextBody(module.trunk, card.architecture, preprocessing, document, card.features, **kept)
     else:
@@ -262,25 +242,9 @@ def fit(
     return Predictor(view.classes, body, head, provenance={"training": training})
 
 
-def resumable(trunk: Any, *batches: Texts | None) -> bool:
-    """Whether a text encoder can be trained from the values at a cut, and memory holds them."""
-    tokens = sum(len(row) for texts in batches if texts is not None for row in texts.rows)
-    return bool(trunk.resumes) and 2 * tokens * int(trunk.num_features) <= CUT_BYTES
-
-
 def without_labels(inputs: Inputs) -> Examples:
     """Inputs of a domain that has no labels."""
     return Examples(inputs, np.full(len(inputs), UNLABELLED, dtype=np.int64))
-
-
-def from_cut(source: Source, texts: Texts, examples: Examples, cut: str, bench: Bench) -> CutTexts:
-    """The same batches of texts, as values at a cut, from the store."""
-
-    def values(body: Body, inputs: Inputs) -> dict[str, Any]:
-        return bench.values(body, inputs, f"{source.card.short} to {cut}")
-
-    lengths = [len(row) for row in texts.rows]
-    return CutTexts(texts, token_values(source, examples.inputs, cut, bench.device, values, lengths))
 
 
 def _merged(module: nn.Module, merge: Callable[[], object], batch: torch.Tensor) -> None:
@@ -333,103 +297,19 @@ def fit_tail(
         TrialError: the network cannot be cut there, or the values of one view do not fit into memory.
     """
     fitted, held = recipe.divide(view)
-    views = room(source.card, cut, len(view) + (0 if unlabelled is None else len(unlabelled)), views)
+    views = tail.room(source.card, cut, len(view) + (0 if unlabelled is None else len(unlabelled)), views)
     change = recipe.augmentation
     kind: dict[str, Any] = {"batch": recipe.batch, "even": recipe.even}
-    batches: Any = cut_values(source, fitted, cut, views, bench, change, **kind)
+    batches: Any = tail.cut_values(source, fitted, cut, views, bench, change, **kind)
     if unlabelled is not None:
-        beside = cut_values(source, without_labels(unlabelled), cut, views, bench, change, batch=recipe.batch)
+        beside = tail.cut_values(source, without_labels(unlabelled), cut, views, bench, change, batch=recipe.batch)
         batches = TwoDomains(batches, beside)
-    stopping = None if held is None else cut_values(source, held, cut, 0, bench, **kind)
-    trunk, module = cut_apart(source, cut, len(view.classes), recipe.plan.seed, bench)
+    stopping = None if held is None else tail.cut_values(source, held, cut, 0, bench, **kind)
+    trunk, module = tail.cut_apart(source, cut, len(view.classes), recipe.plan.seed, bench)
     lesson = Lesson(source, fitted, held, batches, stopping, len(view.classes), view.metric)
     head, training = _learn(module, lesson, recipe, start, budget, bench, words)
-    body = cut_body(source, cut, trunk, module, bench)
+    body = tail.cut_body(source, cut, trunk, module, bench)
     return Predictor(view.classes, body, head, provenance={"training": training | {"cut": cut, "views": views}})
-
-
-def cut_body(source: Source, cut: str, trunk: nn.Module, module: Tail, bench: Bench) -> CutBody:
-    """The body of a network of which what follows a cut is no longer the source's."""
-    card = source.card
-    assert isinstance(card.preprocessing, Preprocessing)
-    whole = NetworkBody(
-        trunk, card.architecture, card.preprocessing, card.features, device=bench.device, stages=card.stages
-    )
-    return CutBody(NetworkBody.of(source, bench.device, (cut + MAP,)), module.tail, whole)
-
-
-def room(card: SourceCard, cut: str, count: int, views: int = 0) -> int:
-    """How many views beside the plain values of `count` pictures at a cut `CUT_BYTES` hold; `views` at most.
-
-    Raises:
-        TrialError: not even the plain ones fit.
-    """
-    shape = next(stage.shape for stage in card.stages if stage.name == cut)
-    views = min(views, int(CUT_BYTES // max(1, count * int(np.prod(shape)) * 2)) - 1)
-    if views < 0:
-        raise TrialError(f"the values of {count} examples at {cut} do not fit into memory")
-    return views
-
-
-def cut_values(
-    source: Source,
-    examples: Examples,
-    cut: str,
-    views: int,
-    bench: Bench,
-    augmentation: Augmentation | None = None,
-    *,
-    batch: int,
-    even: bool = False,
-) -> CutValues:
-    """The values of pictures at a cut, from the store, as batches.
-
-    Args:
-        source: gives the network.
-        examples: N pictures.
-        cut: name of the stage.
-        views: augmented views of each; beside them they are taken as they are.
-        bench: store and device.
-        augmentation: of the views.
-        batch: examples per batch.
-        even: in training, every class comes equally often.
-    """
-    card, output = source.card, cut + MAP
-    shape = next(stage.shape for stage in card.stages if stage.name == cut)
-
-    def values(number: int | None) -> Any:
-        changed = None if number is None or augmentation is None else View(augmentation, number)
-        body = NetworkBody.of(source, bench.device, (output,), changed)
-        return bench.values(body, examples.inputs, f"{card.short} to {cut}")[output]
-
-    drawn, kind = [values(number) for number in range(views)], {"batch": batch, "device": bench.device, "even": even}
-    return CutValues(drawn, values(None), shape, examples.labels, **kind)  # type: ignore[arg-type]
-
-
-def plain_values(source: Source, examples: Examples, cut: str, bench: Bench, *, batch: int) -> CutValues:
-    """:func:`cut_values` of pictures as they are, in memory.
-
-    Raises:
-        TrialError: they do not fit.
-    """
-    room(source.card, cut, len(examples))
-    return cut_values(source, examples, cut, 0, bench, batch=batch)
-
-
-def cut_apart(source: Source, cut: str, classes: int, seed: int, bench: Bench) -> tuple[nn.Module, Tail]:
-    """A fresh network, and what follows a cut of it with a random head; the two share their weights.
-
-    Raises:
-        TrialError: the network cannot be cut there.
-    """
-    card = source.card
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = source.module(seed).eval().to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        traced = cuts.trace(trunk)
-        if traced is None or cut not in traced.cuts:
-            raise TrialError(f"{card.name} cannot be cut at {cut}")
-        return trunk, Tail(traced.after(cut), card.features, classes).to(bench.device)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class OwnStatistics(ABC):
             TrialError: a domain is missing, the source has not so many stages, or the values at the cut do not fit
                 into memory.
         """
-        from headstart.strategy import network
+        from headstart.strategy import network, tail
         from headstart.train.adaptation import renormalise, said
 
         card, classes = source.card, len(view.classes)
@@ -82,7 +82,7 @@ class OwnStatistics(ABC):
         cut = AdaBN(last=self.last).tuned().cut(card).name
 
         def values(inputs: Inputs) -> Any:
-            return network.plain_values(source, network.without_labels(inputs), cut, bench, batch=self.batch)
+            return tail.plain_values(source, network.without_labels(inputs), cut, bench, batch=self.batch)
 
         def features(batches: Any) -> Features:
             return said(module, batches)[0].numpy()
@@ -91,7 +91,7 @@ class OwnStatistics(ABC):
             renormalise(module, batches)
             return features(batches)
 
-        trunk, module = network.cut_apart(source, cut, classes, seed, bench)
+        trunk, module = tail.cut_apart(source, cut, classes, seed, bench)
         S, T = values(view.examples.inputs), values(view.unlabelled)
         Xs = own(S)
         passed = view.intermediate if self.needs.intermediate else ()
@@ -105,7 +105,7 @@ class OwnStatistics(ABC):
         assert found.elsewhere is not None
         return Predictor(
             view.classes,
-            network.cut_body(source, cut, trunk, module, bench),
+            tail.cut_body(source, cut, trunk, module, bench),
             found.head,
             provenance=dict(found.said),
             left_out=found.left_out,

@@ -125,7 +125,7 @@ class SourceFree(ABC):
         Raises:
             TrialError: the network cannot be cut, or the values at the cut do not fit into memory.
         """
-        from headstart.strategy import network
+        from headstart.strategy import network, tail
 
         card, classes = source.card, len(view.classes)
         cut = self.tuned().cut(card).name
@@ -140,10 +140,10 @@ class SourceFree(ABC):
                 stages=card.stages,
             )
             return Predictor(view.classes, body, network.probed(source, view.examples, classes, bench))
-        trunk, module = network.cut_apart(source, cut, classes, seed, bench)
-        values = network.plain_values(source, view.examples, cut, bench, batch=self.batch)
+        trunk, module = tail.cut_apart(source, cut, classes, seed, bench)
+        values = tail.plain_values(source, view.examples, cut, bench, batch=self.batch)
         head = network.probed_apart(module, values, view.examples.labels, classes)
-        return Predictor(view.classes, network.cut_body(source, cut, trunk, module, bench), head)
+        return Predictor(view.classes, tail.cut_body(source, cut, trunk, module, bench), head)
 
     def adapt(
         self, model: Predictor, source: Source, target: Inputs, *, budget: Budget, seed: int, bench: Bench = PLAIN
@@ -190,7 +190,7 @@ class SourceFree(ABC):
         """The model's network from the cut on, with its head, and batches of the target's inputs there."""
         import torch
 
-        from headstart.strategy import network
+        from headstart.strategy import network, tail
         from headstart.train import Texts
 
         card, cut, asked = source.card, self.tuned().cut(source.card).name, network.without_labels(target)
@@ -205,15 +205,15 @@ class SourceFree(ABC):
                 normalise = isinstance(card.preprocessing, Tokens) and card.preprocessing.normalise
                 module = network.Classifier(trunk, card.features, classes, normalise)
             else:
-                module = network.Tail(body.tail, card.features, classes)
+                module = tail.Tail(body.tail, card.features, classes)
         if isinstance(body, TextBody):
             batches = Texts(asked, body.words, batch=self.batch, device=bench.device)
-            if network.resumable(module.trunk, batches):
+            if tail.resumable(module.trunk, batches):
                 module.cut = cut
-                batches = network.from_cut(source, batches, asked, cut, bench)
+                batches = tail.from_cut(source, batches, asked, cut, bench)
         else:
             augmentation = Augmentation(crop=0.4, flip=self.flip, colour=0.2)
-            views = network.room(card, cut, len(asked), self.views)
-            batches = network.cut_values(source, asked, cut, views, bench, augmentation, batch=self.batch)
+            views = tail.room(card, cut, len(asked), self.views)
+            batches = tail.cut_values(source, asked, cut, views, bench, augmentation, batch=self.batch)
         network.put(head, module.head)
         return module.to(bench.device), batches
