@@ -1,9 +1,9 @@
 """The planner at two minutes beside an exhaustive search: every setting that there is, then the best of them.
 
-The search trains every setting on the first fold, and goes on to the next of the five with the best eight of each side,
-less those that are behind by an interval of the judge, paired over all held-out examples so far (a race; Maron & Moore
-1994), as a careful person would. Then the best transfer route and the best baseline are judged on the sealed test as a
-run judges its finalists, and what the same guard lets through is what it ships.
+The search trains every setting on the first fold, and goes on to the next of the five with those of each side that are
+not behind by an interval of the judge, paired over all held-out examples so far (a race; Maron & Moore 1994); of those
+that train a network with the best eight, as a careful person would. Then the best transfer route and the best baseline
+are judged on the sealed test as a run judges its finalists, and what the same guard lets through is what it ships.
 
 A target with a seed is a unit. Each seed draws other examples to learn from, 100 unless told, and up to 1,000 of the
 rest to be judged on; with `--set labels=0` the data sets are taken as they are, which takes days. What was done of a
@@ -55,7 +55,7 @@ LIST = {  # about the cheapest first
     "subjectivity": str(DATA / "subjectivity" / "all.csv"),
 }
 FOLDS = 5
-RACE = 8  # settings of a side that go on to the second fold
+RACE = 8  # settings of a side that train a network and go on to the next fold
 DONE = "unit.json"
 TEST = 1000  # examples that a target is judged on, at most
 FINALS = 3  # seeds of a finalist that trains a network; of others one, because they hardly differ
@@ -239,7 +239,9 @@ def contenders(ledger: Ledger, settings: Iterable[str], metric: str, folds: int)
     best = max(right, key=lambda setting: mean_score(right[setting], labels, metric))
     behind = {s for s in right if s != best and paired_interval(right[best], right[s], labels, metric)[1] > 0}
     left = [setting for setting in right if setting not in behind]
-    return sorted(left, key=lambda setting: mean_score(right[setting], labels, metric), reverse=True)[:RACE]
+    left.sort(key=lambda setting: mean_score(right[setting], labels, metric), reverse=True)
+    dear = [setting for setting in left if strategy.find(found[setting][0].spec.strategy).needs.gradients]
+    return [setting for setting in left if setting not in dear[RACE:]]
 
 
 def _folds(ledger: Ledger, setting: str) -> dict[int, Result]:

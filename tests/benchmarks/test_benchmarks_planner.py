@@ -64,11 +64,11 @@ def test_a_setting_that_is_behind_beyond_the_interval_is_out_of_the_race(tmp_pat
     ledger = Ledger(tmp_path)
     labels = np.tile([0, 1], 50)
 
-    def told(name, wrong, fold=0):
+    def told(name, wrong, fold=0, kind="probe"):
         said = labels.copy()
         said[wrong] = 1 - said[wrong]
         logs = np.log(np.where(np.eye(2)[said] > 0, 0.9, 0.1)).astype(np.float32)
-        spec = Spec("target", "search", name, "probe", {}, seed=fold)
+        spec = Spec("target", "search", name, kind, {}, seed=fold)
         ledger.add(Result(spec, "transfer", "ok", log_probabilities=logs, labels=labels))
         return spec.setting
 
@@ -76,7 +76,9 @@ def test_a_setting_that_is_behind_beyond_the_interval_is_out_of_the_race(tmp_pat
     like, behind = told("like it", np.arange(5, 16)), told("behind", np.arange(30))
     assert planner.contenders(ledger, [best, like, behind], "accuracy", 1) == [best, like]
     monkeypatch.setattr(planner, "RACE", 1)
-    assert planner.contenders(ledger, [like, best], "accuracy", 1) == [best], "of more than go on, the best"
+    assert planner.contenders(ledger, [like, best], "accuracy", 1) == [best, like], "probes take no time"
+    dear = [told("like it, and dear", np.arange(5, 16), kind="finetune"), told("dear", np.arange(10), kind="finetune")]
+    assert planner.contenders(ledger, dear, "accuracy", 1) == [dear[1]], "of more than go on, the best"
     told("best", np.arange(10), fold=1)
     told("like it", np.arange(30), fold=1)
     assert planner.contenders(ledger, [best, like, behind], "accuracy", 2) == [best]

@@ -406,3 +406,17 @@ def test_a_setting_that_is_far_behind_has_no_more_folds():
     for second, folds in ((0.2, 1), (0.6, FOLDS)):
         results, _ = play(make(rows), score=lambda s, second=second: second if s.parameters["number"] else 0.8)
         assert [r.spec.parameters["number"] for r in search(results) if r.side == "transfer"].count(1) == folds
+
+
+def test_what_takes_no_time_is_validated_on_all_folds_before_anything_dear_is_tried():
+    """All are as good on the first fold, and one of the cheap ones is better on the others."""
+    plan = make({("transfer", "cheap"): [0.01] * 6, ("transfer", "dear"): [10.0, 10.0], ("baseline", "b"): [30.0]})
+    lucky = {s.key for s in plan.settings if s.strategy.cost == 0.01 and s.strategy.number != 5}
+    results, _ = play(plan, score=lambda spec: 0.7 if spec.setting in lucky and spec.seed else 0.8, budget=300)
+    tried = [r.spec for r in search(results) if r.side == "transfer"]
+    dear = next(i for i, spec in enumerate(tried) if spec.strategy == "dear")
+    assert Counter(spec.setting for spec in tried[:dear]) == {
+        s.key: FOLDS for s in plan.settings if s.strategy.name == "cheap"
+    }
+    leader = next(s for s in plan.settings if s.strategy.name == "cheap" and s.strategy.number == 5)
+    assert {r.spec.setting for r in results if r.spec.phase == "final" and r.side == "transfer"} == {leader.key}

@@ -6,8 +6,8 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
 1. *Explore*, cheapest first, on the first fold: every source with every strategy that it can serve (where its first
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far. Those that
    train a network for long are first tried on a quarter of the labels (:mod:`headstart.search.halving`).
-2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it. A setting that is
-   behind by more than the noise has no more folds.
+2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it; and, before
+   anything dear is explored, whatever takes no time. A setting that is behind by more than the noise has no more folds.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
    takes no time, and two where it does. Each seed draws labels of its own.
@@ -47,6 +47,7 @@ DRAWS, FREE_DRAWS = 2, 3  # of labels; more where a trial takes no time; one wou
 FREE = 0.5  # seconds that are not worth asking about
 UNEVEN = 0.1  # of what the other side has spent on tuning, that a side may spend whatever is left
 OVERHEAD = 4.0  # seconds kept for judging, saving and the report
+CONFIRMED = 3  # settings of a side, the best, that are validated on further folds whatever that takes
 NOISE = 3.0  # standard errors of a difference beyond which a setting is behind; many are compared on a fold
 GAIN, MISTAKES = 0.01, 4  # so little left to gain is nothing: a perfect rival of four mistakes is within the noise
 
@@ -274,13 +275,21 @@ class Plan:
         wishes = sorted(asked.values(), key=lambda wish: max(FREE, wish[2])) if ranked else list(asked.values())
         leader = self.leader(standings, side)
         more = []
-        for standing in ranked[:3]:
+        for place, standing in enumerate(ranked):
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
-            if seed is not None and not standing.failed and not self._behind(standing, standings, leader):
-                more.append(self._wish(standing.setting, seed, seconds))
+            if seed is None or standing.failed or self._behind(standing, standings, leader):
+                continue
+            wish = self._wish(standing.setting, seed, seconds)
+            if place < CONFIRMED or (self.trials is None and wish[2] <= FREE):
+                more.append(wish)
         # A leader that may leave nothing to gain is made sure of before anything dear is tried.
-        sure = bool(more) and more[0][0] == leader and 1 - standings[leader.key].score <= GAIN
-        return more + wishes if sure else wishes + more
+        if more and more[0][0] == leader and 1 - standings[leader.key].score <= GAIN:
+            return more + wishes
+        if self.trials is not None:
+            return wishes + more
+        # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
+        # validated on all of them before anything dear is tried.
+        return sorted(wishes + more, key=lambda wish: wish[2] > FREE)
 
     def _wish(self, setting: Setting, seed: int, seconds: Seconds) -> tuple[Setting, Spec, float, float]:
         spec = self._spec(setting, "search", seed)
