@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from benchmarks.adapt_tasks import Task, seen
-from benchmarks.common import DATA
+from benchmarks.common import DATA, STYLES
 from headstart.target.adaptation import as_adaptation
 from headstart.target.domain import Domain, joined_domains, load_domain
 from headstart.target.inputs import ArrayInputs, Inputs, pictures_in
 from headstart.target.view import TrainView
 
-STYLES = ("photo", "art_painting", "cartoon", "sketch")
 EACH = 50  # digits of each class and domain
 SIDE = 256  # of corrupted photos
 REVIEWS = 500  # of each kind of product

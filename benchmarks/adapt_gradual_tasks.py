@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.adapt_deep_tasks import CAMERAS, STYLES, Pair, apart, digits, paired, photos, worsened
-from benchmarks.common import DATA
+from benchmarks.adapt_deep_tasks import CAMERAS, Pair, apart, digits, paired, photos, worsened
+from benchmarks.common import DATA, STYLES
 from headstart.target.domain import Domain, load_domain
 from headstart.target.inputs import ArrayInputs
 

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import DATA
+from benchmarks.common import DATA, STYLES, labelled_texts
+from headstart.predictor.heads import unit
 
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -177,20 +177,19 @@ def _digits() -> Iterator[Task]:
 def _rows(X: NDArray[Any], y: NDArray[Any]) -> Features:
     """An example a row, whichever way it was saved, of length 1."""
     X = np.asarray(X if len(X) == y.size else X.T, dtype=np.float64)
-    return (X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return unit(X).astype(np.float32)
 
 
 def _pacs() -> Iterator[Task]:
     from headstart.target.domain import load_domain
 
-    names = ("photo", "art_painting", "cartoon", "sketch")
     parts: dict[str, Part] = {}
-    for name in names:
+    for name in STYLES:
         domain = load_domain(DATA / "pacs" / name)
         parts[name] = (seen("efficientnet_lite0", domain.inputs), domain.codes(domain.classes))
     yield from _pairs("pacs", parts)
-    for name in names:
-        others = [parts[other] for other in names if other != name]
+    for name in STYLES:
+        others = [parts[other] for other in STYLES if other != name]
         Xs, ys = (np.concatenate(part) for part in zip(*others, strict=True))
         yield Task("pacs", f"all others to {name}", Xs, ys, *parts[name])
 
@@ -200,8 +199,7 @@ def _reviews() -> Iterator[Task]:
 
     parts: dict[str, Part] = {}
     for name in ("books", "dvd", "electronics", "kitchen"):
-        with (DATA / "product_reviews" / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
-            rows = [(row["text"], row["label"]) for row in csv.DictReader(stream)]
+        rows = labelled_texts(DATA / "product_reviews" / f"{name}.csv")
         labels = sorted({label for _, label in rows})
         parts[name] = (
             seen("minilm_l6", StringInputs([text for text, _ in rows])),

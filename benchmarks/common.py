@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -19,6 +20,18 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("HEADSTART_BENCH_DATA", ROOT.parent / "shared" / "data"))
 PEERS = Path(__file__).parent / "peers"
+STYLES = ("photo", "art_painting", "cartoon", "sketch")  # of PACS
+SETS = {  # of photos and texts, where they are below DATA
+    "textures": "textures",
+    "ants_bees": "ants_bees",
+    "flowers": "flowers",
+    **{f"pacs_{name}": f"pacs/{name}" for name in STYLES},
+    "customer_reviews": "customer_reviews/all.csv",
+    "trec": "trec/train.csv",
+    "sst2": "sst2/train.csv",
+    "sms_spam": "sms_spam/all.csv",
+    "subjectivity": "subjectivity/all.csv",
+}
 EVERY = 0.05  # seconds between two looks at a process
 CLASSES, SIDE = 10, 96  # of generated pictures
 
@@ -94,6 +107,12 @@ def peer(python: Path, name: str, out: Path, *arguments: object, limit: float = 
     subprocess.run(command, check=True, capture_output=True, timeout=limit)
     took = time.perf_counter() - began
     return {**json.loads(out.read_text(encoding="utf-8")), "wall": took}
+
+
+def labelled_texts(path: Path) -> list[tuple[str, str]]:
+    """The texts of a table and their labels."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [(row["text"], row["label"]) for row in csv.DictReader(stream)]
 
 
 def kept(place: str, parts: Iterable[bytes], made: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ SetFit learns from all pairs of texts: from the 616 of banking77 in 374,000, hou
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import DATA, target
+from benchmarks.common import DATA, labelled_texts, target
 from benchmarks.peers import environment
 
 SETS = ("customer_reviews", "sst2", "trec", "subjectivity", "banking77")
@@ -89,11 +88,11 @@ def _task(name: str, draws: int, test: int) -> dict[str, Any]:
     """Training and test texts and, for each draw, the rows of the training texts that are labelled."""
     rng = np.random.default_rng(0)
     if (DATA / name / "all.csv").is_file():
-        rows = _rows(DATA / name / "all.csv")
+        rows = labelled_texts(DATA / name / "all.csv")
         order = rng.permutation(len(rows))
         train, held = ([rows[i] for i in part] for part in np.array_split(order, 2))
     else:
-        train, held = (_rows(DATA / name / f"{part}.csv") for part in ("train", "test"))
+        train, held = (labelled_texts(DATA / name / f"{part}.csv") for part in ("train", "test"))
     held = [held[i] for i in rng.permutation(len(held))[:test]]
     names = sorted({label for _, label in train})
     parts = [
@@ -106,11 +105,6 @@ def _task(name: str, draws: int, test: int) -> dict[str, Any]:
         for _ in range(draws)
     ]
     return {"train": parts[0], "test": parts[1], "classes": names, "draws": drawn}
-
-
-def _rows(path: Path) -> list[tuple[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [(row["text"], row["label"]) for row in csv.DictReader(stream)]
 
 
 def _side(*command: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import DATA, ROOT, headstart, target
+from benchmarks.common import DATA, ROOT, SETS, headstart, labelled_texts, target
 from headstart import strategy
 from headstart.budget import Budget
 from headstart.files import new_directory, write_json
@@ -44,15 +44,7 @@ from headstart.trial import Result, Spec, encode, execute
 LIST = {  # about the cheapest first
     "digits": "embedded:digits",
     "pictograms": "embedded:pictograms",
-    "textures": str(DATA / "textures"),
-    "ants_bees": str(DATA / "ants_bees"),
-    "flowers": str(DATA / "flowers"),
-    **{f"pacs_{name}": str(DATA / "pacs" / name) for name in ("photo", "art_painting", "cartoon", "sketch")},
-    "customer_reviews": str(DATA / "customer_reviews" / "all.csv"),
-    "trec": str(DATA / "trec" / "train.csv"),
-    "sst2": str(DATA / "sst2" / "train.csv"),
-    "sms_spam": str(DATA / "sms_spam" / "all.csv"),
-    "subjectivity": str(DATA / "subjectivity" / "all.csv"),
+    **{name: str(DATA / place) for name, place in SETS.items()},
 }
 FOLDS = 5
 RACE = 8  # settings of a side that train a network and go on to the next fold
@@ -87,9 +79,10 @@ def _measured(seconds: int, labels: int, asked: Sequence[tuple[str, int, int]]) 
     units: list[dict[str, Any]] = []
     for each in asked:
         done = _place(*each) / DONE
-        if not done.is_file():
-            write_json(done, unit(*each, seconds))
-        units.append({"target": each[0], "seed": each[2]} | json.loads(done.read_text(encoding="utf-8")))
+        found = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else unit(*each, seconds)
+        if "stderr" not in found:  # what failed is tried again
+            write_json(done, found)
+        units.append({"target": each[0], "seed": each[2]} | found)
         yield {"budget_seconds": seconds, "labels": labels, "units": units, **summary(units)}
 
 
@@ -130,12 +123,12 @@ def unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:
 def _place(name: str, labels: int, seed: int) -> Path:
     """The folder of a unit."""
     runs = Path(os.environ.get("HEADSTART_BENCH_RUNS", ROOT / "runs")) / "planner"
-    return _made(runs / f"{name}-{labels or 'all'}-{seed}")
+    return runs / f"{name}-{labels or 'all'}-{seed}"
 
 
 def planned(name: str, labels: int, seed: int, seconds: int) -> Path:
     """The folder of a unit, in which the plan has been carried out (or has failed)."""
-    place = _place(name, labels, seed)
+    place = _made(_place(name, labels, seed))
     if labels and not LIST[name].startswith("embedded:") and not (place / "data").is_dir():
         with new_directory(place / "data") as folder:
             draw(Path(LIST[name]), folder, labels, seed)
@@ -163,9 +156,8 @@ def draw(data: Path, folder: Path, labels: int, seed: int) -> None:
         seed: of the draw.
     """
     if data.suffix == ".csv":
-        with data.open(encoding="utf-8", newline="") as stream:
-            rows: list[Any] = list(csv.DictReader(stream))
-        names = [row["label"] for row in rows]
+        rows: list[Any] = labelled_texts(data)
+        names = [label for _, label in rows]
     else:
         rows = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
         names = [path.parent.name for path in rows]
@@ -175,9 +167,7 @@ def draw(data: Path, folder: Path, labels: int, seed: int) -> None:
     for part, index in (("train", learned), ("test", judged)):
         if data.suffix == ".csv":
             with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as stream:
-                table = csv.DictWriter(stream, ["text", "label"], extrasaction="ignore")
-                table.writeheader()
-                table.writerows(rows[i] for i in index)
+                csv.writer(stream).writerows([("text", "label"), *(rows[i] for i in index)])
         else:
             for i in index:
                 shutil.copy2(rows[i], _made(folder / part / names[i]) / rows[i].name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 import time
@@ -11,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import DATA, headstart, target
+from benchmarks.common import DATA, headstart, labelled_texts, target
 
 SETS = ("banking77", "trec", "sst2", "sms_spam")
 JOBS = {"banking77": "4m", "trec": "2m", "sst2": "2m", "sms_spam": "2m"}
 
 
 def _read(path: Path) -> tuple[list[str], list[str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return [row["text"] for row in rows], [row["label"] for row in rows]
+    rows = labelled_texts(path)
+    return [text for text, _ in rows], [label for _, label in rows]
 
 
 def parts(name: str) -> tuple[list[str], list[str], list[str], list[str]]:

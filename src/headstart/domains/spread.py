@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.predictor.heads import unit
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -23,7 +25,7 @@ def graph(X: NDArray[np.floating], *, neighbours: int = 10) -> csr_array:
     """
     from scipy.sparse import coo_array, diags_array
 
-    Z = (X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    Z = unit(X).astype(np.float32)
     n, k = len(Z), min(neighbours, len(Z) - 1)
     near, weight = np.empty((n, k), dtype=np.int64), np.empty((n, k))
     for start in range(0, n, _BLOCK):

@@ -18,6 +18,7 @@ from headstart.domains.labels import softmax
 from headstart.domains.two_sample import classifier_test
 from headstart.domains.weights import odds
 from headstart.predictor.calibration import fit_temperature
+from headstart.predictor.heads import unit
 from headstart.score.ridge import Design, one_hot, standardise
 
 Floats = NDArray[np.float64]
@@ -172,8 +173,7 @@ def densities(seen: Seen, temperature: float = 0.05) -> Floats:
 
     Likeness is the cosine of predicted probabilities over `temperature` (Saito et al. 2021).
     """
-    p = softmax(seen.asked)
-    p = (p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    p = unit(softmax(seen.asked)).astype(np.float32)
     every = max(1, -(-len(p) // MOST_NEIGHBOURS))
     others = p[::every]
     # A likeness is 1 / temperature at most, and nobody is its own neighbour.

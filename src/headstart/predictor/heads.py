@@ -219,9 +219,9 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def unit(X: Array) -> Array:
-    """Rows scaled to length 1; a row of zeros stays one."""
-    scaled: Array = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+def unit(X: NDArray[Any]) -> NDArray[Any]:
+    """Rows scaled to length 1, of X's dtype; a row of zeros stays one."""
+    scaled: NDArray[Any] = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
     return scaled
 
 

@@ -279,13 +279,12 @@ class Plan:
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
             if seed is None or standing.failed or self._behind(standing, standings, leader):
                 continue
-            wish = self._wish(standing.setting, seed, seconds)
-            if place < CONFIRMED or (self.trials is None and wish[2] <= FREE):
-                more.append(wish)
+            if place < CONFIRMED or (self.trials is None and cost[standing.setting.key] <= FREE):
+                more.append(self._wish(standing.setting, seed, seconds))
         # A leader that may leave nothing to gain is made sure of before anything dear is tried.
         if more and more[0][0] == leader and 1 - standings[leader.key].score <= GAIN:
             return more + wishes
-        if self.trials is not None:
+        if self.trials is not None or not ranked:
             return wishes + more
         # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
         # validated on all of them before anything dear is tried.

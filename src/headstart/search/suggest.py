@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from headstart.errors import OptionError, Problem
 from headstart.features.body import Progress
 from headstart.predictor import Predictor
+from headstart.predictor.heads import unit
 from headstart.target.inputs import Inputs, joined
 
 WIDE = 1_024  # wider vectors are projected at random to this width: only distances count
@@ -110,6 +111,12 @@ def suggest(
     )
 
 
+def margins(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N,) by how much the most probable of (N, C) classes is ahead of the next."""
+    ranked = np.sort(np.asarray(probabilities, dtype=np.float64), axis=1)
+    return np.asarray(ranked[:, -1] - ranked[:, -2])
+
+
 def choose(
     vectors: NDArray[np.floating], probabilities: NDArray[np.floating], count: int, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -129,11 +136,9 @@ def choose(
 
     if not len(vectors):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    ranked = np.sort(np.asarray(probabilities, dtype=np.float64), axis=1)
-    weight = np.maximum(1 - (ranked[:, -1] - ranked[:, -2]), SURE)
+    weight = np.maximum(1 - margins(probabilities), SURE)
     able = np.sort(np.argsort(-weight, kind="stable")[: max(CLUSTERED, 20 * count)])
-    directions = np.asarray(vectors[able], dtype=np.float64)
-    directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    directions = unit(np.asarray(vectors[able], dtype=np.float64))
     means = KMeans(min(count, len(able)), n_init=1, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer differ than are wanted
@@ -142,7 +147,7 @@ def choose(
     distance = np.linalg.norm(directions - means.cluster_centers_[clusters], axis=1)
     order = np.lexsort((distance, clusters))
     kinds, first, sizes = np.unique(clusters[order], return_index=True, return_counts=True)
-    mass = np.bincount(clusters, weights=weight[able], minlength=kinds.max() + 1)[kinds]
+    mass = np.bincount(clusters, weights=weight[able])[kinds]
     by_mass = np.argsort(-mass, kind="stable")
     return able[order[first]][by_mass], sizes[by_mass]
 
@@ -192,5 +197,5 @@ def _suggestion(
     first, second = np.argsort(-probabilities, kind="stable")[:2].tolist()
     said = f"{classes[first]} {100 * probabilities[first]:.0f} %, {classes[second]} {100 * probabilities[second]:.0f} %"
     how = "unsure" if probabilities[first] - probabilities[second] < 0.5 else "unlike the others"
-    like = "" if size == 1 else "; stands for 1 other" if size == 2 else f"; stands for {size - 1} others"
+    like = "" if size == 1 else f"; stands for {size - 1} other{'s' * (size > 2)}"
     return Suggestion(rank, name, classes[first], float(probabilities[first]), f"{how}: {said}{like}")
