@@ -23,6 +23,7 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "decode": 2,
     "speed": 8,
     "fastai": 11,
+    "gpu": 2,
     "main_job": 7,
     "text": 12,
     "shots": 20,

@@ -77,6 +77,9 @@ class TorchEngine(Engine):
         self.cuda = device.startswith("cuda")
         self.batch = 256 if self.cuda else 16
         self._module = torch.compile(module) if self.cuda and count >= self.COMPILE_FROM else module
+        if self.cuda:  # once: a copy to the device that is not pinned waits for all that is under way
+            self._mean = torch.tensor(how.mean, device=device) * 255
+            self._scale = 1 / (255 * torch.tensor(how.std, device=device))
         self._places = [0 if o == POOLED else 1 + stages.index(o.removesuffix(MAP)) for o in outputs]
         self._pending: list[tuple[Any, Sequence[int], Sequence[NDArray[np.float32]]]] = []
 
@@ -109,9 +112,7 @@ class TorchEngine(Engine):
         torch = self._torch
         if self.cuda:
             raw = torch.from_numpy(pixels).pin_memory().to(self.device, non_blocking=True)
-            mean = torch.tensor(self.how.mean, device=self.device) * 255
-            scale = 1 / (255 * torch.tensor(self.how.std, device=self.device))
-            return ((raw.float() - mean) * scale).permute(0, 3, 1, 2)  # channels last already
+            return ((raw.float() - self._mean) * self._scale).permute(0, 3, 1, 2)  # channels last already
         batch = torch.from_numpy(normalise(pixels, self.how)).to(self.device)
         return batch.contiguous(memory_format=torch.channels_last)
 
