@@ -110,6 +110,15 @@ class PredictorError(HeadstartError):
     """A saved predictor does not come back identical, or a predictor directory is damaged."""
 
 
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """A number of things, thousands separated.
+
+    >>> plural(1, "class", "classes"), plural(12, "class", "classes"), plural(1200, "seed")
+    ('1 class', '12 classes', '1,200 seeds')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def unknown(what: str, name: str, known: Iterable[str], *, next: str = "") -> Problem:
     """A :class:`Problem` for a name nobody knows, with the likely spelling.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from headstart.cli.words import counted
+from headstart.errors import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,7 @@ def run_listener(console: Console) -> Any:
             super().__exit__(*_)
 
         def resumed(self, trials: int) -> None:
-            self.say(f"  resuming  {counted(trials, 'trial')} in the ledger will not be repeated")
+            self.say(f"  resuming  {plural(trials, 'trial')} in the ledger will not be repeated")
 
         def limited(self, why: str) -> None:
             self.say(f"  note      {why}")

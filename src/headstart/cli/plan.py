@@ -10,7 +10,8 @@ import typer
 
 from headstart.cli.app import Data, Group, Input, Label, Seed, TestFraction, names_in, read_target
 from headstart.cli.live import Line, details, seeds, stderr_console
-from headstart.cli.words import counted, predicted_words, table, target_lines
+from headstart.cli.words import predicted_words, table, target_lines
+from headstart.errors import plural
 
 if TYPE_CHECKING:
     from headstart.search.rehearse import Rehearsal, Step
@@ -62,7 +63,7 @@ def _plan_lines(found: Rehearsal) -> Iterator[str]:
     groups: dict[tuple[str, str], list[Step]] = {}
     for step in found.steps:
         groups.setdefault((step.stage, step.spec.setting), []).append(step)
-    yield f"  plan      {counted(len(found.steps), 'trial')}, about {format_seconds(found.seconds)} of {found.budget}"
+    yield f"  plan      {plural(len(found.steps), 'trial')}, about {format_seconds(found.seconds)} of {found.budget}"
     if found.limited:
         yield f"  note      {found.limited}"
     rows: list[tuple[str, ...]] = [("stage", "side", "route", "trials", "each", "begins at")]
@@ -90,6 +91,6 @@ def _plan_lines(found: Rehearsal) -> Iterator[str]:
 def _which(steps: list[Step]) -> str:
     """Folds, seeds or numbers of labels; of several episodes only how many trials there are."""
     if len({step.spec.episode for step in steps}) > 1 and steps[0].spec.place().split()[0] != "draw":
-        return f"{counted(len(steps), 'trial')} in {len({step.spec.episode for step in steps})} folds"
+        return f"{plural(len(steps), 'trial')} in {len({step.spec.episode for step in steps})} folds"
     labels = sorted({step.spec.labels for step in steps if step.spec.labels is not None})
     return seeds(steps) + (f": {', '.join(map(str, labels))} labels" if labels else "")

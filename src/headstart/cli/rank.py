@@ -10,7 +10,8 @@ import typer
 
 from headstart.cli.app import Data, Group, Input, Label, Seed, TestFraction, names_in, read_target
 from headstart.cli.live import Line, stderr_console
-from headstart.cli.words import counted, table, target_lines
+from headstart.cli.words import table, target_lines
+from headstart.errors import plural
 
 if TYPE_CHECKING:
     from headstart.search.rank import Ranking
@@ -63,7 +64,7 @@ def _ranking_lines(found: Ranking) -> Iterator[str]:
     ahead = found.sources[0]
     line = f"  ranking   by {found.by}, on {found.examples:,} training examples of {found.classes} classes"
     if ahead.first is not None:
-        line += f": {ahead.short} ranks first in {100 * ahead.first:.0f} % of {counted(found.resamples, 'resample')}"
+        line += f": {ahead.short} ranks first in {100 * ahead.first:.0f} % of {plural(found.resamples, 'resample')}"
     yield line
     rows: list[tuple[str, ...]] = [("", "source", found.by, "first in", "features")]
     rows += [

@@ -12,7 +12,7 @@ import typer
 from headstart.cli.app import Input, RunFolder, Seed
 from headstart.cli.live import Line, stderr_console
 from headstart.cli.predict import given_inputs
-from headstart.cli.words import counted
+from headstart.errors import plural
 
 
 def suggest(
@@ -56,7 +56,7 @@ def suggest(
     for name, why in found.unreadable:
         listener.say(f"  unreadable {name}: {why}")
     if found.copies:
-        listener.say(f"  left out  {counted(found.copies, one)}: a copy of another, or of a labelled one")
+        listener.say(f"  left out  {plural(found.copies, one)}: a copy of another, or of a labelled one")
     if labelled is None:
         listener.say(f"  note      --labelled TARGET leaves out {many} that were labelled already")
     if not found.suggestions:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from headstart.errors import plural
+
 if TYPE_CHECKING:
     from headstart.judge.evidence import Evidence
     from headstart.profile import Profile
@@ -30,22 +32,13 @@ def moment(seconds: float | None) -> str:
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def counted(n: int, thing: str) -> str:
-    """A number of things.
-
-    >>> counted(1, "seed"), counted(3, "seed")
-    ('1 seed', '3 seeds')
-    """
-    return f"{n} {thing}" + ("" if n == 1 else "s")
-
-
 def drawn_words(draws: int, labels: int) -> str:
     """How many few-shot draws, of how many labels.
 
     >>> drawn_words(10, 1)
     '10 draws of 1 label per class'
     """
-    return f"{counted(draws, 'draw')} of {counted(labels, 'label')} per class"
+    return f"{plural(draws, 'draw')} of {plural(labels, 'label')} per class"
 
 
 def target_lines(target: Any) -> Iterator[str]:
@@ -64,9 +57,9 @@ def target_lines(target: Any) -> Iterator[str]:
     hygiene = target.hygiene
     if hygiene.unreadable:
         what = "unreadable file" if target.modality == "image" else "empty or unreadable text"
-        parts.append(counted(len(hygiene.unreadable), what) + " left out")
+        parts.append(plural(len(hygiene.unreadable), what) + " left out")
     if hygiene.across_splits:
-        parts.append(counted(len(hygiene.across_splits), "duplicate pair") + " across splits")
+        parts.append(plural(len(hygiene.across_splits), "duplicate pair") + " across splits")
     yield f"  target    {' · '.join(parts)}"
 
 
@@ -137,7 +130,7 @@ def predicted_words(off: Any) -> str:
     'seconds of 50 of 54 trials within a factor of two; in the median a trial took 1.1 times what was predicted'
     """
     return (
-        f"seconds of {round(off.within * off.trials)} of {counted(off.trials, 'trial')} within a factor of two; "
+        f"seconds of {round(off.within * off.trials)} of {plural(off.trials, 'trial')} within a factor of two; "
         f"in the median a trial took {off.ratio:.2g} times what was predicted"
     )
 
@@ -147,7 +140,7 @@ def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
     from headstart.budget import format_seconds
 
     shots = evidence.shots
-    often = counted(evidence.seeds, "seed") if shots is None else drawn_words(len(shots.draws), shots.labels)
+    often = plural(evidence.seeds, "seed") if shots is None else drawn_words(len(shots.draws), shots.labels)
     yield f"  verdict   {evidence.verdict.upper()}  {gain_words(evidence)}, n = {evidence.n_test}, {often}"
     sides = []
     for title, side in (("best", "transfer"), ("best baseline", "baseline")):
@@ -184,6 +177,6 @@ def verdict_lines(evidence: Evidence, spent: Profile) -> Iterator[str]:
             why = f"the {evidence.budget} were spent on others"
         else:
             why = "the budget had no room"
-        yield f"  untried   {counted(len(untried), 'route')} ({families}): {why}; the report lists them"
+        yield f"  untried   {plural(len(untried), 'route')} ({families}): {why}; the report lists them"
     for warning in evidence.warnings:
         yield f"  note      {warning}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.domains.few import LEVEL
+from headstart.errors import plural
 from headstart.files import write_text
 from headstart.report import words
 from headstart.report.page import environment
@@ -61,12 +62,12 @@ def write_adaptation(choice: Choice, out: Path) -> Path:
 
 
 def _facts(choice: Choice) -> Iterator[tuple[str, str]]:
-    yield "Source", f"{choice.source_domain}, {words.plural(choice.examples[0], 'labelled example')}"
+    yield "Source", f"{choice.source_domain}, {plural(choice.examples[0], 'labelled example')}"
     for name, said in choice.between().items():
         yield "In between", f"{name}, {said}"
-    yield "Target", f"{choice.target_domain}, {words.plural(choice.examples[1], 'example')}"
+    yield "Target", f"{choice.target_domain}, {plural(choice.examples[1], 'example')}"
     yield "Its labels", choice.used()
-    yield "Tried", words.plural(len(choice.names), "route")
+    yield "Tried", plural(len(choice.names), "route")
     if choice.change is not None:
         what = choice.change
         yield (

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.errors import plural
 from headstart.judge.evidence import ClassGain, CurvePoint, Evidence, LeaderboardRow, PrecisionCheck, Predictions, Route
 from headstart.report import words
 from headstart.report.charts import Axis, CurveDrawing
@@ -65,7 +66,7 @@ def environment() -> Environment:
         "md": escape_markdown,
         "source": words.source,
     }
-    environment.globals |= {"plural": words.plural, "interval": words.interval, "often": words.often}
+    environment.globals |= {"plural": plural, "interval": words.interval, "often": words.often}
     return environment
 
 
@@ -320,7 +321,7 @@ def cost_sentences(evidence: Evidence) -> list[str]:
     one, two = evidence.transfer, evidence.baseline
     sentences = [
         f"The whole run took {words.duration(evidence.seconds_total)} by the clock and "
-        f"{words.duration(cost.cpu_seconds)} of processor time for {words.plural(cost.trials, 'trial')}, on "
+        f"{words.duration(cost.cpu_seconds)} of processor time for {plural(cost.trials, 'trial')}, on "
         f"{cost.device}; its memory never rose above {words.memory(cost.peak_memory_mb)}."
     ]
     if one.seconds > 0 and two.seconds > 0:
@@ -342,7 +343,7 @@ def cost_sentences(evidence: Evidence) -> list[str]:
 
 def predictions_sentence(off: Predictions) -> str:
     """How far off the predicted seconds of trials were, and which was the furthest."""
-    count = f"{round(off.within * off.trials)} of {words.plural(off.trials, 'trial')}"
+    count = f"{round(off.within * off.trials)} of {plural(off.trials, 'trial')}"
     said = (
         f"The plan had predicted the seconds of {count} within a factor of two; in the median a trial took "
         f"{off.ratio:.2g} times what was predicted."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from headstart.errors import plural
 from headstart.files import write_text
 from headstart.report import words
 from headstart.report.page import environment
@@ -66,7 +67,7 @@ def _facts(found: Shift) -> Sequence[tuple[str, str]]:
             (
                 "P(Y given X)",
                 f"{found.concept.verdict}; source model {words.percent(found.concept.observed)} on "
-                f"{words.plural(found.concept.examples, 'labelled target example')}, "
+                f"{plural(found.concept.examples, 'labelled target example')}, "
                 f"{words.percent(found.concept.by_inputs)} if only P(X) moved, "
                 f"{words.percent(found.concept.by_labels)} if only P(Y) moved",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from headstart.errors import plural
 from headstart.judge.evidence import Evidence, LeaderboardRow, Route
 
 ABSENT = "–"
@@ -53,15 +54,6 @@ def count(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ABSENT
     return f"{value:,.0f}" if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
-
-
-def plural(value: int, one: str, many: str | None = None) -> str:
-    """A count with its noun.
-
-    >>> plural(1, "class", "classes"), plural(12, "class", "classes")
-    ('1 class', '12 classes')
-    """
-    return f"{count(value)} {one if value == 1 else many or one + 's'}"
 
 
 def duration(seconds: float | None) -> str:

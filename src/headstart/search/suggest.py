@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.errors import OptionError, Problem
+from headstart.errors import OptionError, Problem, plural
 from headstart.features.body import Progress
 from headstart.predictor import Predictor
 from headstart.predictor.heads import unit
@@ -197,5 +197,5 @@ def _suggestion(
     first, second = np.argsort(-probabilities, kind="stable")[:2].tolist()
     said = f"{classes[first]} {100 * probabilities[first]:.0f} %, {classes[second]} {100 * probabilities[second]:.0f} %"
     how = "unsure" if probabilities[first] - probabilities[second] < 0.5 else "unlike the others"
-    like = "" if size == 1 else f"; stands for {size - 1} other{'s' * (size > 2)}"
+    like = "" if size == 1 else f"; stands for {plural(size - 1, 'other')}"
     return Suggestion(rank, name, classes[first], float(probabilities[first]), f"{how}: {said}{like}")

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.errors import OptionError, Problem, TargetError
+from headstart.errors import OptionError, Problem, TargetError, plural
 from headstart.target.hygiene import Hygiene, Progress
 from headstart.target.modality import Looked, modality_of
 from headstart.target.raw import Raw, Side, listed
@@ -210,28 +210,28 @@ class _Found:
         said = [*self.raw.warnings, *self.records.notes()]
         if unreadable:
             reasons = listed([f"{who} {why}" for who, why in unreadable], 3)
-            said.append(f"{_count(len(unreadable), 'input')} could not be read: {reasons}.")
+            said.append(f"{plural(len(unreadable), 'input')} could not be read: {reasons}.")
         if self.unlabelled:
-            said.append(f"{_count(len(self.unlabelled), 'input')} without a label: left out of training and judging.")
+            said.append(f"{plural(len(self.unlabelled), 'input')} without a label: left out of training and judging.")
         if self.conflicting:
             total = sum(len(same) for same in self.conflicting)
             said.append(
-                f"{_count(len(self.conflicting), self.modality.one)} under different labels: "
+                f"{plural(len(self.conflicting), self.modality.one)} under different labels: "
                 f"none of the {total} copies is trained on. Correct the labels."
             )
         if self.repeated:
-            said.append(f"{_count(self.repeated, 'exact copy', 'exact copies')} of other examples: left out.")
+            said.append(f"{plural(self.repeated, 'exact copy', 'exact copies')} of other examples: left out.")
         if across:
             said.append(
-                f"{_count(len(across), 'pair')} of copies across the given split: "
+                f"{plural(len(across), 'pair')} of copies across the given split: "
                 "scores on the test split may be too good. Move the copies to one side."
             )
         elif self.near:
-            said.append(f"{_count(len(self.near), 'pair')} of near-duplicates: kept on one side of every split.")
+            said.append(f"{plural(len(self.near), 'pair')} of near-duplicates: kept on one side of every split.")
         if not self.searched:
             said.append(f"The {self.modality.many} are so alike that the search for near-duplicates was ended early.")
         if leaking := self._groups_across():
-            said.append(f"{_count(len(leaking), 'group')} across the given split: {listed(leaking)}.")
+            said.append(f"{plural(len(leaking), 'group')} across the given split: {listed(leaking)}.")
         if imbalance >= IMBALANCED:
             said.append(
                 f"The largest class has {imbalance:.1f} times as many examples as the smallest: "
@@ -261,10 +261,6 @@ class _Found:
             if (group := self.raw.groups[i]) is not None:
                 sides[group].add(self.side(i))
         return sorted(group for group, where in sides.items() if len(where) > 1)
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def _refuse(raw: Raw, found: _Found, classes: tuple[str, ...]) -> None:
