@@ -109,7 +109,7 @@ def test_many_inputs_compile_and_few_do_not(cache, tmp_path):
 
 @pytest.mark.fast
 def test_an_engine_gives_its_memory_back(converted):
-    """OpenVINO's queue is no part of what Python's garbage collector sees, so it must not hold the engine."""
+    """OpenVINO's requests are no part of what Python's garbage collector sees, so they must not hold the engine."""
     engine = compiled.CompiledEngine(place())
     into = [np.empty((2, 192), dtype=np.float32)]
     engine.start(np.zeros((2, 32, 32, 3), dtype=np.uint8), [0, 1], into)
@@ -395,3 +395,20 @@ def test_a_saved_body_comes_back_in_its_precision(monkeypatch):
     network = in_bf16(monkeypatch)
     assert restore(network.spec(), network.tensors()).precision == "bf16"
     assert restore({**network.spec(), "precision": "f32"}, network.tensors()).spec().get("precision") is None
+
+
+@pytest.mark.fast
+def test_a_process_may_end_while_batches_are_under_way(converted):
+    """Python must not be needed by a thread of the engine's once it is at its end: it would abort the process."""
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from headstart.features.compiled import CompiledEngine
+engine = CompiledEngine(Path(sys.argv[1]))
+into = [np.empty((8, 192), dtype=np.float32)]
+for _ in range(3):
+    engine.start(np.zeros((8, 32, 32, 3), dtype=np.uint8), range(8), into)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(place())], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -160,8 +160,7 @@ def _trains(spec: Any) -> bool:
 
 def details(spec: Any) -> str:
     """The hyper-parameters that are not the strategy's defaults."""
-    from headstart import strategy
+    from headstart.report.words import parameters
 
-    defaults = strategy.parameters(strategy.find(spec.strategy)())
-    shown = ", ".join(f"{k} {v}" for k, v in spec.parameters.items() if v != defaults[k] and v is not None)
+    shown = parameters(spec.parameters, spec.strategy)
     return f" [{shown}]" if shown else ""

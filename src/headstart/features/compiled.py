@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -110,34 +111,38 @@ class CompiledEngine(Engine):
         compiled = core.compile_model(openvino.Model(wanted, model.get_parameters()), "CPU", settings)
         requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self.outputs, self.batch = outputs, int(about.get("batch", 4))
-        self._queue = openvino.AsyncInferQueue(compiled, requests if count < self.FEW else requests + 1)
-        self._failed: list[BaseException] = []
-        # Not a method: the queue would hold the engine that holds it, out of reach of Python's garbage collector.
-        self._queue.set_callback(functools.partial(_write, self._failed))
+        # No AsyncInferQueue: its threads drop the callback when they please, for which they need Python, and where
+        # Python is at its end by then they take the process down.
+        number = requests if count < self.FEW else requests + 1
+        self._idle = [compiled.create_infer_request() for _ in range(number)]
+        self._pending: deque[tuple[Any, Sequence[int], Sequence[NDArray[np.float32]]]] = deque()
 
     def start(self, pixels: NDArray[Any], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
         """Waits only while as many batches are under way as the machine is best at."""
-        self._queue.start_async({0: np.ascontiguousarray(pixels)}, (rows, into))
+        if not self._idle:
+            self._take()
+        request = self._idle.pop()
+        request.start_async({0: np.ascontiguousarray(pixels)})
+        self._pending.append((request, rows, into))
 
-    def finish(self) -> None:
-        """Wait for all requests."""
-        self._queue.wait_all()
-        if self._failed:
-            failed = self._failed[0]
-            self._failed.clear()
-            raise failed
-
-
-def _write(
-    failed: list[BaseException], request: Any, waiting: tuple[Sequence[int], Sequence[NDArray[np.float32]]]
-) -> None:
-    """Copy a finished request's outputs to where they belong."""
-    try:  # what a callback raises is lost
-        rows, into = waiting
+    def _take(self) -> None:
+        """Wait for the batch that was started first, and copy its outputs to where they belong."""
+        request, rows, into = self._pending.popleft()
+        self._idle.append(request)
+        request.wait()
         for k, place in enumerate(into):
             place[rows] = request.get_output_tensor(k).data.reshape(len(rows), -1)
-    except BaseException as error:
-        failed.append(error)
+
+    def finish(self) -> None:
+        """Wait for all requests; where one fails, what the others computed is there nevertheless."""
+        failed: BaseException | None = None
+        while self._pending:
+            try:
+                self._take()
+            except Exception as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
 
 def convert(
@@ -311,7 +316,7 @@ def speed(engine: CompiledEngine, batch: NDArray[Any], into: list[NDArray[np.flo
 
 
 def _width(engine: CompiledEngine) -> int:
-    return int(engine._queue[0].get_compiled_model().outputs[0].get_partial_shape()[1].get_length())
+    return int(engine._idle[0].get_compiled_model().outputs[0].get_partial_shape()[1].get_length())
 
 
 def _write_about(folder: Path, about: dict[str, Any]) -> None:

@@ -209,7 +209,8 @@ def leaderboard(evidence: Evidence) -> list[Standing]:
         Standing(
             row,
             words.route_of(row),
-            words.parameters(row.parameters),
+            # All of a finalist's, which can be had; of others what they differ by.
+            words.parameters(row.parameters, "" if entered[row.side] is row else row.strategy),
             finalists[row.side] if entered[row.side] is row else None,
         )
         for row in rows

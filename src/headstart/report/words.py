@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from headstart import strategy as strategies
 from headstart.errors import plural
 from headstart.judge.evidence import Evidence, LeaderboardRow, Route
 
@@ -103,13 +104,18 @@ def large(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def parameters(values: dict[str, Any]) -> str:
-    """Hyper-parameters on one line; those that are not used (None) are left out.
+def parameters(values: dict[str, Any], strategy: str = "") -> str:
+    """Hyper-parameters on one line; those that are not used (None) are left out, and so are a strategy's defaults.
 
     >>> parameters({"head": "ridge", "alpha": 0.1000001, "flip": True, "C": None})
     'head ridge, alpha 0.1, flip yes'
+    >>> parameters({"covariance": "shrunk"}, "prototypes"), parameters({"covariance": "sphere"}, "prototypes")
+    ('', 'covariance sphere')
     """
-    return ", ".join(f"{name} {_value(value)}" for name, value in values.items() if value is not None)
+    known = strategies.STRATEGIES | strategies.ADAPTATIONS  # a report may be of a run of another version
+    usual = strategies.parameters(known[strategy]()) if strategy in known else {}
+    shown = {name: value for name, value in values.items() if value is not None and value != usual.get(name)}
+    return ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
 
 
 def _value(value: Any) -> str:
