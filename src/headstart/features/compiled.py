@@ -114,24 +114,27 @@ class CompiledEngine(Engine):
         # No AsyncInferQueue: its threads drop the callback when they please, for which they need Python, and where
         # Python is at its end by then they take the process down.
         number = requests if count < self.FEW else requests + 1
-        self._idle = [compiled.create_infer_request() for _ in range(number)]
+        self._requests = [compiled.create_infer_request() for _ in range(number)]
         self._pending: deque[tuple[Any, Sequence[int], Sequence[NDArray[np.float32]]]] = deque()
 
     def start(self, pixels: NDArray[Any], rows: Sequence[int], into: Sequence[NDArray[np.float32]]) -> None:
         """Waits only while as many batches are under way as the machine is best at."""
-        if not self._idle:
+        if len(self._pending) == len(self._requests):
             self._take()
-        request = self._idle.pop()
+        busy = [id(request) for request, _, _ in self._pending]
+        request = next(request for request in self._requests if id(request) not in busy)
+        self._pending.append((request, rows, into))  # first, so that it is waited for whatever interrupts this
         request.start_async({0: np.ascontiguousarray(pixels)})
-        self._pending.append((request, rows, into))
 
     def _take(self) -> None:
         """Wait for the batch that was started first, and copy its outputs to where they belong."""
-        request, rows, into = self._pending.popleft()
-        self._idle.append(request)
-        request.wait()
-        for k, place in enumerate(into):
-            place[rows] = request.get_output_tensor(k).data.reshape(len(rows), -1)
+        request, rows, into = self._pending[0]
+        try:
+            request.wait()
+            for k, place in enumerate(into):
+                place[rows] = request.get_output_tensor(k).data.reshape(len(rows), -1)
+        finally:
+            self._pending.popleft()
 
     def finish(self) -> None:
         """Wait for all requests; where one fails, what the others computed is there nevertheless."""
@@ -316,7 +319,7 @@ def speed(engine: CompiledEngine, batch: NDArray[Any], into: list[NDArray[np.flo
 
 
 def _width(engine: CompiledEngine) -> int:
-    return int(engine._idle[0].get_compiled_model().outputs[0].get_partial_shape()[1].get_length())
+    return int(engine._requests[0].get_compiled_model().outputs[0].get_partial_shape()[1].get_length())
 
 
 def _write_about(folder: Path, about: dict[str, Any]) -> None:
