@@ -420,3 +420,14 @@ def test_what_takes_no_time_is_validated_on_all_folds_before_anything_dear_is_tr
     }
     leader = next(s for s in plan.settings if s.strategy.name == "cheap" and s.strategy.number == 5)
     assert {r.spec.setting for r in results if r.spec.phase == "final" and r.side == "transfer"} == {leader.key}
+
+
+@pytest.mark.parametrize(("first", "order"), [(0.9, ["a", "a", "a", "a", "a", "b"]), (0.7, ["a", "b"])])
+def test_what_is_dear_and_ahead_is_validated_on_before_others_are_tried(first, order):
+    """A cheap probe was validated on all folds; the first of two dear ones is better on its first fold, or as good."""
+    costs = {"cheap": 0.01, "a": 10.0, "b": 12.0}
+    rows = {("baseline", "n"): [1.0]} | {("transfer", name): [cost] for name, cost in costs.items()}
+    worth = {"cheap": 0.7, "a": first, "b": 0.7, "n": 0.5}
+    results, _ = play(make(rows), 1_000, score=lambda spec: worth[spec.strategy])
+    tried = [r.spec.strategy for r in search(results) if r.spec.strategy in ("a", "b")]
+    assert tried[: len(order)] == order

@@ -6,8 +6,9 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
 1. *Explore*, cheapest first, on the first fold: every source with every strategy that it can serve (where its first
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far. Those that
    train a network for long are first tried on a quarter of the labels (:mod:`headstart.search.halving`).
-2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it; and, before
-   anything dear is explored, whatever takes no time. A setting that is behind by more than the noise has no more folds.
+2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it. What takes no time
+   is validated before anything dear is explored, and what is dear and ahead so far before anything else that is. A
+   setting that is behind by more than the noise has no more folds.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
    takes no time, and two where it does. Each seed draws labels of its own.
@@ -274,21 +275,30 @@ class Plan:
         # Rungs before what goes on from them.
         wishes = sorted(asked.values(), key=lambda wish: max(FREE, wish[2])) if ranked else list(asked.values())
         leader = self.leader(standings, side)
-        more = []
+        more, ahead = [], set()
         for place, standing in enumerate(ranked):
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
             if seed is None or standing.failed or self._behind(standing, standings, leader):
                 continue
             if place < CONFIRMED or (self.trials is None and cost[standing.setting.key] <= FREE):
                 more.append(self._wish(standing.setting, seed, seconds))
+                if self._ahead(standing, ranked):
+                    ahead.add(standing.setting.key)
         # A leader that may leave nothing to gain is made sure of before anything dear is tried.
         if more and more[0][0] == leader and 1 - standings[leader.key].score <= GAIN:
             return more + wishes
         if self.trials is not None or not ranked:
             return wishes + more
         # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
-        # validated on all of them before anything dear is tried.
-        return sorted(wishes + more, key=lambda wish: wish[2] > FREE)
+        # validated on all of them before anything dear is tried; and what is dear and ahead on a fold goes on to the
+        # next before other dear ones are tried, or it might have been tried in vain.
+        return sorted(wishes + more, key=lambda wish: (wish[2] > FREE) * (1 + (wish[0].key not in ahead)))
+
+    def _ahead(self, standing: Standing, others: Sequence[Standing]) -> bool:
+        """Whether a setting has fewer folds than others, and is ahead of the best of them on those they share."""
+        known = max(others, key=lambda s: (len(s.scores), s.score))
+        shared = known.scores.keys() & standing.scores.keys()
+        return len(standing.scores) < len(known.scores) and bool(shared) and self._lead(standing, known, shared)[0] > 0
 
     def _wish(self, setting: Setting, seed: int, seconds: Seconds) -> tuple[Setting, Spec, float, float]:
         spec = self._spec(setting, "search", seed)
