@@ -39,7 +39,7 @@ from headstart.strategy import Bench
 from headstart.target import Target, load_target
 from headstart.target.image import SUFFIXES
 from headstart.target.split import stratified_sample
-from headstart.trial import Result, Spec, encode, execute
+from headstart.trial import Result, Spec, decode, encode, execute
 
 LIST = {  # about the cheapest first
     "digits": "embedded:digits",
@@ -100,12 +100,15 @@ def unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:
     everything(loaded, ledger, place / "store", seed)
     chosen = evidence[evidence["shipped"]]
     best = exhaustive(ledger)
+    mine = [chosen["source"], chosen["strategy"], chosen["parameters"]]
+    right = [answers(ledger, best["shipped"]), answers(Ledger(place / "run"), mine)]
+    low, high = paired_interval(right[0], right[1], _opened(ledger), loaded.metric)[1:]
     return {
         "metric": loaded.metric,
         "learned_from": loaded.n_train,
         "judged_on": loaded.n_test,
         "planner": {
-            "shipped": [chosen["source"], chosen["strategy"], chosen["parameters"]],
+            "shipped": mine,
             "score": chosen["score"],
             "seconds": evidence["seconds_total"],
             "cpu_seconds": evidence["cost"]["cpu_seconds"],
@@ -115,6 +118,7 @@ def unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:
         },
         "exhaustive": best,
         "lost": best["score"] - chosen["score"],
+        "lost_interval": [low, high],
         # CPU seconds, which a busy machine hardly changes, and which count what a search leaves idle as nothing.
         "share_of_time": evidence["cost"]["cpu_seconds"] / best["cpu_seconds"],
     }
@@ -274,6 +278,17 @@ def exhaustive(ledger: Ledger) -> dict[str, Any]:
         "trials": len(ledger.results),
         "failed": sum(r.status == "failed" for r in ledger.results.values()),
     }
+
+
+def answers(ledger: Ledger, shipped: Sequence[Any]) -> NDArray[np.bool_]:
+    """(S, N) whether the final trials of a finalist, [source, strategy, parameters], were right on the sealed test."""
+    trials = [r for r in ledger.results.values() if r.spec.phase == "final" and r.status == "ok"]
+    logs = [r.log_probabilities for r in trials if [r.spec.source, r.spec.strategy, r.spec.parameters] == list(shipped)]
+    return np.stack([each.argmax(axis=1) for each in logs if each is not None]) == _opened(ledger)
+
+
+def _opened(ledger: Ledger) -> NDArray[np.integer]:
+    return np.asarray(decode(ledger.all("opened")[0]["labels"]))
 
 
 def summary(units: Sequence[dict[str, Any]]) -> dict[str, Any]:

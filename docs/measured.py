@@ -217,20 +217,22 @@ def planner_part(document: dict[str, Any]) -> list[str]:
     parts += [
         f"Of each data set {_drawn(found['labels'])} are learned from. The plan has {found['budget_seconds']} seconds, "
         "and an empty cache. The exhaustive search tries every setting, and every contender on all folds; both are "
-        "judged on the sealed test, and ship by the same guard.\n",
-        "| target | seed | metric | the plan ships | score | exhaustive search ships | score | trials | CPU seconds, "
-        "plan against all |\n|---|---:|---|---|---:|---|---:|---:|---:|",
+        "judged on the sealed test, and ship by the same guard. Lost are points of the sealed test, with the "
+        "paired 95 % interval of the judge.\n",
+        "| target | seed | metric | the plan ships | score | exhaustive search ships | score | lost | trials "
+        "| CPU seconds, plan against all |\n|---|---:|---|---|---:|---|---:|---:|---:|---:|",
     ]
     for unit in found["units"]:
         if "lost" not in unit:
             continue
         sides = [unit["planner"], unit["exhaustive"]]
-        names = [f"{side['shipped'][1]} on {side['shipped'][0].rpartition(':')[2]}" for side in sides]
+        names = [f"{side['shipped'][1]} on {side['shipped'][0].replace('bundled:', '')}" for side in sides]
         scores = [_percent(side["score"]) for side in sides]
+        lost, low, high = (100 * value for value in (unit["lost"], *unit["lost_interval"]))
         cpu = " against ".join(f"{side['cpu_seconds']:,.0f}" for side in sides)
         parts.append(
             f"| {unit['target']} | {unit['seed']} | {unit['metric']} | {names[0]} | {scores[0]} | {names[1]} "
-            f"| {scores[1]} | {unit['exhaustive']['trials']} | {cpu} |"
+            f"| {scores[1]} | {lost:+.1f} ({low:+.1f} to {high:+.1f}) | {unit['exhaustive']['trials']} | {cpu} |"
         )
     return [*parts, "", *_targets(found["targets"])]
 

@@ -56,6 +56,9 @@ def test_every_setting_is_tried_and_contenders_on_every_fold_and_nothing_twice(t
     assert found["shipped"][1] == "prototypes", "the planted source helps"
     assert found["score"] > 0.9
     assert found["trials"] == len(searched) + 2, "a final trial of each side"
+    right = planner.answers(Ledger(tmp_path), found["shipped"])
+    assert right.shape == (1, target.n_test)
+    assert right.mean() == pytest.approx(found["score"], abs=0.2), "accuracy, and perhaps balanced accuracy"
     assert found["seconds"] == pytest.approx(sum(r.wall for r in ledger.results.values()), abs=0.1)
 
 
