@@ -109,6 +109,13 @@ def peer(python: Path, name: str, out: Path, *arguments: object, limit: float = 
     return {**json.loads(out.read_text(encoding="utf-8")), "wall": took}
 
 
+def seconds(work: Callable[[], object]) -> float:
+    """Wall seconds of a call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
 def labelled_texts(path: Path) -> list[tuple[str, str]]:
     """The texts of a table and their labels."""
     with path.open(encoding="utf-8", newline="") as stream:

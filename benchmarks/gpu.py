@@ -10,14 +10,12 @@ device: the first without the second says what the transfer costs. Without a GPU
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.common import target
+from benchmarks.common import seconds, target
 
 if TYPE_CHECKING:
     from headstart.source.card import Preprocessing
@@ -106,8 +104,8 @@ def _network(module: Any, how: Preprocessing, device: str, pictures: int, peak: 
         _wait(device)
 
     through(), resident()
-    whole = rounds * engine.batch / median(_seconds(through) for _ in range(REPEATS))
-    inner = rounds * engine.batch / median(_seconds(resident) for _ in range(REPEATS))
+    whole = rounds * engine.batch / median(seconds(through) for _ in range(REPEATS))
+    inner = rounds * engine.batch / median(seconds(resident) for _ in range(REPEATS))
     reference = TorchEngine(plain.to(memory_format=torch.channels_last), (), (POOLED,), how)
     few = min(reference.batch, engine.batch)
     expected = [np.empty((few, width), dtype=np.float32)]
@@ -135,7 +133,7 @@ def _peak(device: str, side: int) -> float:
         _wait(device)
 
     product()
-    return float(2 * side**3 / min(_seconds(product) for _ in range(2 * REPEATS)))
+    return float(2 * side**3 / min(seconds(product) for _ in range(2 * REPEATS)))
 
 
 def _wait(device: str) -> None:
@@ -143,9 +141,3 @@ def _wait(device: str) -> None:
 
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

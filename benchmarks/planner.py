@@ -33,7 +33,7 @@ from headstart.files import new_directory, write_json
 from headstart.judge.intervals import mean_score, paired_interval
 from headstart.search import Ledger, Options, assemble
 from headstart.search.begin import begin
-from headstart.search.finalist import validation_score
+from headstart.search.finalist import finalists, right_answers, validation_score
 from headstart.search.plan import SIDES
 from headstart.strategy import Bench
 from headstart.target import Target, load_target
@@ -100,15 +100,15 @@ def unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:
     everything(loaded, ledger, place / "store", seed)
     chosen = evidence[evidence["shipped"]]
     best = exhaustive(ledger)
-    mine = [chosen["source"], chosen["strategy"], chosen["parameters"]]
-    right = [answers(ledger, best["shipped"]), answers(Ledger(place / "run"), mine)]
-    low, high = paired_interval(right[0], right[1], _opened(ledger), loaded.metric)[1:]
+    theirs, truth = answers(ledger, best["shipped"][1])
+    mine, _ = answers(Ledger(place / "run"), chosen["strategy"])
+    low, high = paired_interval(theirs, mine, truth, loaded.metric)[1:]
     return {
         "metric": loaded.metric,
         "learned_from": loaded.n_train,
         "judged_on": loaded.n_test,
         "planner": {
-            "shipped": mine,
+            "shipped": [chosen["source"], chosen["strategy"], chosen["parameters"]],
             "score": chosen["score"],
             "seconds": evidence["seconds_total"],
             "cpu_seconds": evidence["cost"]["cpu_seconds"],
@@ -280,15 +280,11 @@ def exhaustive(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def answers(ledger: Ledger, shipped: Sequence[Any]) -> NDArray[np.bool_]:
-    """(S, N) whether the final trials of a finalist, [source, strategy, parameters], were right on the sealed test."""
-    trials = [r for r in ledger.results.values() if r.spec.phase == "final" and r.status == "ok"]
-    logs = [r.log_probabilities for r in trials if [r.spec.source, r.spec.strategy, r.spec.parameters] == list(shipped)]
-    return np.stack([each.argmax(axis=1) for each in logs if each is not None]) == _opened(ledger)
-
-
-def _opened(ledger: Ledger) -> NDArray[np.integer]:
-    return np.asarray(decode(ledger.all("opened")[0]["labels"]))
+def answers(ledger: Ledger, shipped: str) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """(S, N) whether the finalist by the strategy that was shipped was right on the sealed test; (N,) the labels."""
+    opened = ledger.all("opened")[0]
+    labels = decode(opened["labels"])
+    return right_answers(finalists(ledger, opened["episode"])[strategy.find(shipped).side].finals, labels), labels
 
 
 def summary(units: Sequence[dict[str, Any]]) -> dict[str, Any]:

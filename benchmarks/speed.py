@@ -14,7 +14,6 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median, variance
 from typing import Any
@@ -81,12 +80,6 @@ def _ratio(pairs: list[float]) -> dict[str, Any]:
     return {"median": round(median(pairs), 3), "pairs": [round(pair, 3) for pair in pairs]}
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def _forward(data: Path) -> dict[str, Any]:
     """In this process: the pure forward pass of both, and files to features."""
     import torch
@@ -122,9 +115,9 @@ def _forward(data: Path) -> dict[str, Any]:
     compiled(), eager()
     ours, theirs, files = [], [], []
     for _ in range(REPEATS):
-        ours.append(len(paths) // engine.batch * engine.batch / _seconds(compiled))
-        files.append(len(paths) / _seconds(lambda: body.compute(inputs, index)))
-        theirs.append(eager_batches * 32 / _seconds(eager))
+        ours.append(len(paths) // engine.batch * engine.batch / common.seconds(compiled))
+        files.append(len(paths) / common.seconds(lambda: body.compute(inputs, index)))
+        theirs.append(eager_batches * 32 / common.seconds(eager))
     return {
         "forward_images_per_second": round(median(ours), 1),
         "files_images_per_second": round(median(files), 1),
@@ -151,7 +144,7 @@ def _whole_job(data: Path, python: Path, folder: Path) -> dict[str, Any]:
             str(product), "-m", "headstart", "fit", str(data), "--strategy", "probe", "--source", SOURCE,
             "--out", str(out), "--profile", str(profile),
         ]  # fmt: skip
-        took = _seconds(lambda: subprocess.run(command, check=True, capture_output=True, timeout=900, env=usual))
+        took = common.seconds(lambda: subprocess.run(command, check=True, capture_output=True, timeout=900, env=usual))
         evidence = json.loads((out / "evidence.json").read_text(encoding="utf-8"))
         spent = json.loads(profile.read_text(encoding="utf-8"))
         phases = {name: round(phase["seconds"], 2) for name, phase in spent["phases"].items()} | {
@@ -182,7 +175,7 @@ def _whole_job(data: Path, python: Path, folder: Path) -> dict[str, Any]:
         pairs.append(peer["wall"] / seconds)
         laps = peer["seconds"]
         for precision, body in bodies.items():
-            mine = _seconds(functools.partial(body.compute, inputs, every))
+            mine = common.seconds(functools.partial(body.compute, inputs, every))
             features[precision].append((laps["train_features"] + laps["test_features"]) / mine)
         ours.append(seconds)
         theirs.append(peer["wall"])

@@ -31,5 +31,5 @@ def test_the_share_of_the_peak_counts_the_operations_of_the_network():
 
 def test_the_peak_counts_two_operations_per_element_of_a_product(monkeypatch):
     pytest.importorskip("torch")
-    monkeypatch.setattr(gpu, "_seconds", lambda work: (work(), 0.5)[1])
+    monkeypatch.setattr(gpu, "seconds", lambda work: (work(), 0.5)[1])
     assert gpu._peak("cpu", 32) == 2 * 32**3 / 0.5

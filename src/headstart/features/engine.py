@@ -6,6 +6,7 @@ possibly later: several batches are under way at a time, so that decoding, copyi
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -77,9 +78,6 @@ class TorchEngine(Engine):
         self.cuda = device.startswith("cuda")
         self.batch = 256 if self.cuda else 16
         self._module = torch.compile(module) if self.cuda and count >= self.COMPILE_FROM else module
-        if self.cuda:  # once: a copy to the device that is not pinned waits for all that is under way
-            self._mean = torch.tensor(how.mean, device=device) * 255
-            self._scale = 1 / (255 * torch.tensor(how.std, device=device))
         self._places = [0 if o == POOLED else 1 + stages.index(o.removesuffix(MAP)) for o in outputs]
         self._pending: list[tuple[Any, Sequence[int], Sequence[NDArray[np.float32]]]] = []
 
@@ -112,9 +110,16 @@ class TorchEngine(Engine):
         torch = self._torch
         if self.cuda:
             raw = torch.from_numpy(pixels).pin_memory().to(self.device, non_blocking=True)
-            return ((raw.float() - self._mean) * self._scale).permute(0, 3, 1, 2)  # channels last already
+            mean, scale = self._constants
+            return ((raw.float() - mean) * scale).permute(0, 3, 1, 2)  # channels last already
         batch = torch.from_numpy(normalise(pixels, self.how)).to(self.device)
         return batch.contiguous(memory_format=torch.channels_last)
+
+    @functools.cached_property
+    def _constants(self) -> tuple[Any, Any]:
+        """Mean and scale of the pixels, copied once: a copy that is not pinned waits for all that is under way."""
+        mean, std = (self._torch.tensor(value, device=self.device) for value in (self.how.mean, self.how.std))
+        return mean * 255, 1 / (255 * std)
 
     def _take(self) -> None:
         (arrived, copies), rows, into = self._pending.pop(0)

@@ -32,7 +32,7 @@ from headstart.judge.evidence import (
 )
 from headstart.judge.intervals import mean_score
 from headstart.search.domains import adaptation
-from headstart.search.finalist import Finalist, drawn, finalists, validation_score
+from headstart.search.finalist import Finalist, drawn, finalists, right_answers, validation_score
 from headstart.search.leaderboard import leaderboard, probed
 from headstart.search.ledger import Ledger
 from headstart.search.rank import kendall
@@ -280,18 +280,14 @@ def _label_curve(ledger: Ledger, verdict: Judged, metric: str, shipped: Side, se
             if result.status == "ok" and result.spec.setting == spec.setting:
                 fewer.setdefault(result.spec.labels or 0, []).append(result)
         measured[side] = [
-            Measured(labels, _right(results, truth), _spare_score(results, metric)) for labels, results in fewer.items()
+            Measured(labels, right_answers(results, truth), _spare_score(results, metric))
+            for labels, results in fewer.items()
         ]
         validation = mean(validation_score(r, metric) for r in finalist.search)
-        measured[side].append(Measured(verdict.rounds[0].n_train, _right(finalist.finals, truth), validation))
+        measured[side].append(Measured(verdict.rounds[0].n_train, right_answers(finalist.finals, truth), validation))
     if all(len(rows) == 1 for rows in measured.values()):
         return None
     return label_curve(measured, truth, metric, shipped, seed=seed)
-
-
-def _right(results: list[Result], truth: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(S, N) bool: which result is right on which sealed example."""
-    return np.stack([r.log_probabilities.argmax(axis=1) == truth for r in results if r.log_probabilities is not None])
 
 
 def _spare_score(results: list[Result], metric: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,11 @@ class Finalist:
         return apply_temperature(np.exp(logs.astype(np.float64)).reshape(-1, logs.shape[2]), temperature).reshape(
             logs.shape
         )
+
+
+def right_answers(results: Sequence[Result], truth: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(S, N) bool: which result is right on which sealed example."""
+    return np.stack([r.log_probabilities.argmax(axis=1) == truth for r in results if r.log_probabilities is not None])
 
 
 def finalists(ledger: Ledger, episode: str) -> dict[Side, Finalist]:

@@ -275,15 +275,13 @@ class Plan:
         # Rungs before what goes on from them.
         wishes = sorted(asked.values(), key=lambda wish: max(FREE, wish[2])) if ranked else list(asked.values())
         leader = self.leader(standings, side)
-        more, ahead = [], set()
+        more = []
         for place, standing in enumerate(ranked):
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
             if seed is None or standing.failed or self._behind(standing, standings, leader):
                 continue
             if place < CONFIRMED or (self.trials is None and cost[standing.setting.key] <= FREE):
                 more.append(self._wish(standing.setting, seed, seconds))
-                if self._ahead(standing, ranked):
-                    ahead.add(standing.setting.key)
         # A leader that may leave nothing to gain is made sure of before anything dear is tried.
         if more and more[0][0] == leader and 1 - standings[leader.key].score <= GAIN:
             return more + wishes
@@ -292,11 +290,15 @@ class Plan:
         # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
         # validated on all of them before anything dear is tried; and what is dear and ahead on a fold goes on to the
         # next before other dear ones are tried, or it might have been tried in vain.
-        return sorted(wishes + more, key=lambda wish: (wish[2] > FREE) * (1 + (wish[0].key not in ahead)))
+        known = max(ranked, key=lambda s: (len(s.scores), s.score))
 
-    def _ahead(self, standing: Standing, others: Sequence[Standing]) -> bool:
-        """Whether a setting has fewer folds than others, and is ahead of the best of them on those they share."""
-        known = max(others, key=lambda s: (len(s.scores), s.score))
+        def turn(wish: tuple[Setting, Spec, float, float]) -> int:
+            return 0 if wish[2] <= FREE else 1 if self._ahead(standings[wish[0].key], known) else 2
+
+        return sorted(wishes + more, key=turn)
+
+    def _ahead(self, standing: Standing, known: Standing) -> bool:
+        """Whether a setting has fewer folds than another, and is ahead of it on those they share."""
         shared = known.scores.keys() & standing.scores.keys()
         return len(standing.scores) < len(known.scores) and bool(shared) and self._lead(standing, known, shared)[0] > 0
 
