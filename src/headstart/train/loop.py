@@ -19,6 +19,7 @@ from headstart import files
 from headstart.budget import Budget
 from headstart.errors import DivergedError
 from headstart.train import average
+from headstart.train.fused import fused
 from headstart.train.task import Batch, Task
 from headstart.train.trainable import Trainable
 
@@ -138,7 +139,8 @@ def train(
             history.resumed = first
 
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), trainable.applied(module):
+    quick = fused(module, frozen=trainable.batch_norm == "frozen")
+    with torch.random.fork_rng(devices=devices), quick, trainable.applied(module):
         for number in range(first, plan.epochs):
             began = time.monotonic()
             torch.manual_seed(plan.seed * 100_003 + number)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
+from headstart.train.fused import fused
 from headstart.train.task import Batch, Task
 from headstart.train.trainable import Trainable
 
@@ -58,7 +59,8 @@ def range_test(
     curve: Curve = []
     running = 0.0
     batches = itertools.chain.from_iterable(epoch(seed * 100_003 + number) for number in itertools.count())
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), trainable.applied(module):
+    quick = fused(module, frozen=trainable.batch_norm == "frozen")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quick, trainable.applied(module):
         torch.manual_seed(seed)
         optimiser = torch.optim.AdamW(trainable.groups(module, 1.0, decay), lr=1.0)
         shares = [group["lr"] for group in optimiser.param_groups]
