@@ -19,6 +19,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import DATA, ROOT, SETS, headstart, labelled_texts, target
-from headstart import strategy
+from headstart import machine, strategy
 from headstart.budget import Budget
 from headstart.files import new_directory, write_json
 from headstart.judge.intervals import mean_score, paired_interval
@@ -41,6 +42,7 @@ from headstart.target.image import SUFFIXES
 from headstart.target.split import stratified_sample
 from headstart.trial import Result, Spec, decode, encode, execute
 
+RESULTS = ROOT / "benchmarks" / "results"
 LIST = {  # about the cheapest first
     "digits": "embedded:digits",
     "pictograms": "embedded:pictograms",
@@ -49,6 +51,7 @@ LIST = {  # about the cheapest first
 FOLDS = 5
 RACE = 8  # settings of a side that train a network and go on to the next fold
 DONE = "unit.json"
+PLAN = 39  # by which a unit was measured: raise it when the plan or a route does something else than before
 TEST = 1000  # examples that a target is judged on, at most
 FINALS = 3  # seeds of a finalist that trains a network; of others one, because they hardly differ
 SEEDS = 5  # of every target, where all of it is measured
@@ -76,14 +79,43 @@ def main(
 
 
 def _measured(seconds: int, labels: int, asked: Sequence[tuple[str, int, int]]) -> Iterator[dict[str, Any]]:
-    units: list[dict[str, Any]] = []
+    units = earlier(seconds, labels)
+    if not asked:
+        yield _document(seconds, labels, units)
     for each in asked:
         done = _place(*each) / DONE
-        found = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else unit(*each, seconds)
+        found = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else _unit(*each, seconds)
         if "stderr" not in found:  # what failed is tried again
             write_json(done, found)
-        units.append({"target": each[0], "seed": each[2]} | found)
-        yield {"budget_seconds": seconds, "labels": labels, "units": units, **summary(units)}
+        units[each[0], each[2]] = {"target": each[0], "seed": each[2]} | found
+        yield _document(seconds, labels, units)
+
+
+def _unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:
+    """A unit, and when and where and of what plan it was measured."""
+    measured = {
+        "plan": PLAN,
+        "when": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": machine.describe()["processor"],
+    }
+    return measured | unit(name, labels, seed, seconds)
+
+
+def _document(seconds: int, labels: int, units: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+    order = list(LIST)
+    found = [units[key] for key in sorted(units, key=lambda key: (key[1], order.index(key[0])))]
+    return {"budget_seconds": seconds, "labels": labels, "units": found, **summary(found)}
+
+
+def earlier(seconds: int, labels: int, results: Path = RESULTS) -> dict[tuple[str, int], dict[str, Any]]:
+    """The units that the committed results have of this plan, by target and seed."""
+    try:
+        known = json.loads((results / "planner.json").read_text(encoding="utf-8"))["measured"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    if (known["budget_seconds"], known["labels"]) != (seconds, labels):
+        return {}
+    return {(u["target"], u["seed"]): u for u in known["units"] if u.get("plan") == PLAN and "stderr" not in u}
 
 
 def unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def main() -> dict[str, Any]:
             **_forward(data),
             **_whole_job(data, python, Path(folder)),
             **_epoch(data, python, Path(folder)),
+            **_step(),
         }
     measured["targets"] = [
         _line(measured, "forward_vs_timm", "frozen forward, against timm eager channels-last", 3.0),
@@ -60,6 +61,7 @@ def main() -> dict[str, Any]:
             measured["epoch_accuracy"]["headstart"],
             measured["epoch_accuracy"]["timm"],
         ),
+        _line(measured, "step_vs_torch", "one step of training the whole network, against torch's own layers", 1.3),
     ]
     return measured
 
@@ -243,6 +245,39 @@ def _epoch(data: Path, python: Path, folder: Path) -> dict[str, Any]:
             "judged_on": len(judged),
             **{name: [round(found, 4) for found in values] for name, values in accuracy.items()},
         },
+    }
+
+
+def _step() -> dict[str, Any]:
+    """A step of training the whole network, forward and backward, as training runs it and by torch's own layers."""
+    import torch
+    from torch.nn import functional
+
+    from headstart.source import find
+    from headstart.strategy.network import Classifier
+    from headstart.train.fused import fused
+
+    source, classes, batch = find(SOURCE), 10, 16
+    card = source.card
+    side = card.preprocessing.size  # type: ignore[union-attr]
+    module: Any = Classifier(source.module(), card.features, classes).to(memory_format=torch.channels_last).eval()
+    inputs = torch.randn(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch) % classes
+
+    def step() -> None:
+        module.zero_grad(set_to_none=True)
+        functional.cross_entropy(module(inputs), labels).backward()
+
+    step()
+    ours, theirs = [], []
+    for _ in range(2 * REPEATS + 1):
+        theirs.append(common.seconds(step))
+        with fused(module, frozen=True):
+            ours.append(common.seconds(step))
+    return {
+        "step_ms_per_image": round(1e3 * median(ours) / batch, 1),
+        "torch_step_ms_per_image": round(1e3 * median(theirs) / batch, 1),
+        "step_vs_torch": _ratio([b / a for a, b in zip(ours, theirs, strict=True)]),
     }
 
 

@@ -234,6 +234,8 @@ def planner_part(document: dict[str, Any]) -> list[str]:
             f"| {unit['target']} | {unit['seed']} | {unit['metric']} | {names[0]} | {scores[0]} | {names[1]} "
             f"| {scores[1]} | {lost:+.1f} ({low:+.1f} to {high:+.1f}) | {unit['exhaustive']['trials']} | {cpu} |"
         )
+    where = sorted({f"on {unit['when']} ({unit['processor']})" for unit in found["units"] if "when" in unit})
+    parts += [f"\nUnits were measured {', '.join(where)}."] if where else []
     return [*parts, "", *_targets(found["targets"])]
 
 

@@ -1,5 +1,7 @@
 """The benchmark of the planner: its arithmetic, and that a unit goes on where it was cut."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -120,3 +122,20 @@ def test_examples_are_drawn_with_the_shares_of_the_classes_and_none_is_in_both_p
         assert len((folder / "test.csv").read_text(encoding="utf-8").splitlines()) == 1 + 14
     assert texts[0][0] == "text,label"
     assert texts[0] != texts[1], "another seed draws others"
+
+
+def test_what_was_measured_of_this_plan_stays_and_other_plans_go(tmp_path, monkeypatch):
+    def written(number, **more):
+        return {"target": f"t{number}", "seed": 0, "plan": planner.PLAN, "lost": 0.01, "share_of_time": 0.1} | more
+
+    units = [written(0), written(1, plan=planner.PLAN - 1), written(2, stderr="planted"), {"target": "t3", "seed": 0}]
+    document = {"measured": {"budget_seconds": 120, "labels": 100, "units": units}}
+    (tmp_path / "planner.json").write_text(json.dumps(document))
+    assert planner.earlier(120, 100, tmp_path) == {("t0", 0): units[0]}
+    assert planner.earlier(60, 100, tmp_path) == planner.earlier(120, 0, tmp_path) == {}
+    assert planner.earlier(120, 100, tmp_path / "nowhere") == {}
+    monkeypatch.setattr(planner, "LIST", {"t1": "", "t0": ""})
+    both = {("t0", 0): units[0], ("t1", 0): units[1] | {"planner": {"worse_than_baseline": False}}}
+    both["t0", 0]["planner"] = {"worse_than_baseline": False}
+    found = planner._document(120, 100, both)["units"]
+    assert [unit["target"] for unit in found] == ["t1", "t0"], "in the order of the list"

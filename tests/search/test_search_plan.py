@@ -170,6 +170,13 @@ def test_three_seeds_of_each_leader_are_kept():
         assert 0.6 * budget <= spent <= budget
 
 
+def test_of_what_is_dear_a_pair_that_was_never_tried_comes_before_other_settings():
+    rows = {("transfer", "p"): [0.1], ("transfer", "a"): [5.0, 6.0, 7.0], ("transfer", "b"): [9.0, 9.0]}
+    results, _ = play(make(rows | {("baseline", "n"): [1.0]}), 1_000, score=lambda s: 0.3 if s.strategy == "b" else 0.5)
+    tried = [r.spec.strategy for r in search(results) if r.spec.seed == 0 and r.spec.strategy in "ab"]
+    assert tried[:4] == ["a", "b", "a", "a"]
+
+
 def test_classical_baselines_are_tried_whatever_they_cost():
     rows = {("transfer", "t"): [1.0], ("baseline", "majority"): [0.1], ("baseline", "classical"): [30.0, 30.0]}
     tried = [(r.spec.strategy, r.spec.seed) for r in search(play(make(rows), 10)[0])]
@@ -422,9 +429,12 @@ def test_what_takes_no_time_is_validated_on_all_folds_before_anything_dear_is_tr
     assert {r.spec.setting for r in results if r.spec.phase == "final" and r.side == "transfer"} == {leader.key}
 
 
-@pytest.mark.parametrize(("first", "order"), [(0.9, ["a", "a", "a", "a", "a", "b"]), (0.7, ["a", "b"])])
-def test_what_is_dear_and_ahead_is_validated_on_before_others_are_tried(first, order):
-    """A cheap probe was validated on all folds; the first of two dear ones is better on its first fold, or as good."""
+@pytest.mark.parametrize(
+    ("first", "order"),
+    [(0.9, ["a", "a", "a", "a", "a", "b"]), (0.7, ["a", "a", "a", "a", "a", "b"]), (0.65, ["a", "b"])],
+)
+def test_what_is_dear_and_not_behind_is_validated_on_before_others_are_tried(first, order):
+    """A cheap probe was validated on all folds; the first of two dear ones is better, as good, or worse."""
     costs = {"cheap": 0.01, "a": 10.0, "b": 12.0}
     rows = {("baseline", "n"): [1.0]} | {("transfer", name): [cost] for name, cost in costs.items()}
     worth = {"cheap": 0.7, "a": first, "b": 0.7, "n": 0.5}

@@ -62,7 +62,11 @@ def test_with_a_temperature_it_is_the_cross_entropy_of_the_own_class_among_all_o
 
 
 def test_more_classes_take_more_steps():
-    assert [Contrast()._steps(classes) for classes in (1, 2, 3, 6, 12, 77)] == [5, 5, 8, 15, 30, 30]
+    assert [Contrast()._steps(classes, 8 * classes) for classes in (1, 2, 3, 6, 12, 77)] == [5, 5, 8, 15, 30, 30]
+
+
+def test_more_texts_of_a_class_take_more_steps_up_to_four_times():
+    assert [Contrast()._steps(2, texts) for texts in (2, 32, 33, 64, 100, 128, 5_000)] == [5, 5, 5, 10, 16, 20, 20]
 
 
 def test_texts_are_read_in_parts_and_come_back_in_their_order():
@@ -137,7 +141,7 @@ def test_it_learns_what_the_frozen_source_does_not_know(tuned):
     }
     assert right["tuned"] > 0.9, right
     assert right["tuned"] > right["frozen"] + 0.1, right
-    assert made.provenance["training"] == {"steps": 60, "stopped_by": "epochs"}
+    assert made.provenance["training"] == {"steps": 90, "stopped_by": "epochs"}
 
 
 def test_only_the_last_stages_are_trained_where_it_says_so(tuned):

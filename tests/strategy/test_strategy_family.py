@@ -419,3 +419,11 @@ def test_a_member_that_diverges_is_left_out(monkeypatch):
     assert shipped(average="soup").provenance["training"]["soup"] == {"members": 2, "taken": [0, 1]}
     with pytest.raises(DivergedError):
         shipped(average="soup", rate=0.1)
+
+
+def test_few_examples_are_gone_over_more_often():
+    few = Finetune(epochs=10, steps=120)
+    assert [few._epochs(examples) for examples in (1, 16, 100, 192, 193, 5_000)] == [120, 120, 18, 10, 10, 10]
+    assert Finetune(epochs=7)._epochs(3) == 7
+    made = Finetune(epochs=1, steps=5, trunk=1.0)(find("toy:detail"), view(30), budget=Budget(), seed=0)
+    assert made.provenance["training"]["epochs"] == 3  # of two batches

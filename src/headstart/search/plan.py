@@ -7,7 +7,7 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far. Those that
    train a network for long are first tried on a quarter of the labels (:mod:`headstart.search.halving`).
 2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it. What takes no time
-   is validated before anything dear is explored, and what is dear and ahead so far before anything else that is. A
+   is validated before anything dear is explored, and what is dear and not behind so far before anything else that is. A
    setting that is behind by more than the noise has no more folds.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
@@ -272,8 +272,11 @@ class Plan:
                 asked[standing.setting.key, "search"] = self._wish(standing.setting, 0, seconds)
             elif found := self._halved(standing, standings, seconds, cost[standing.setting.key]):
                 asked.setdefault((found[0].key, found[1].phase), found)
-        # Rungs before what goes on from them.
-        wishes = sorted(asked.values(), key=lambda wish: max(FREE, wish[2])) if ranked else list(asked.values())
+        wishes = list(asked.values())
+        if ranked:
+            # Of what is dear, a pair that was never tried before other settings of one that was, and rungs before what
+            # goes on from them.
+            wishes.sort(key=lambda wish: (wish[2] > FREE and wish[0].key not in firsts, max(FREE, wish[2])))
         leader = self.leader(standings, side)
         more = []
         for place, standing in enumerate(ranked):
@@ -288,19 +291,19 @@ class Plan:
         if self.trials is not None or not ranked:
             return wishes + more
         # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
-        # validated on all of them before anything dear is tried; and what is dear and ahead on a fold goes on to the
+        # validated on all of them before anything dear is tried; and what is dear and not behind goes on to the
         # next before other dear ones are tried, or it might have been tried in vain.
         known = max(ranked, key=lambda s: (len(s.scores), s.score))
 
         def turn(wish: tuple[Setting, Spec, float, float]) -> int:
-            return 0 if wish[2] <= FREE else 1 if self._ahead(standings[wish[0].key], known) else 2
+            return 0 if wish[2] <= FREE else 1 if self._level(standings[wish[0].key], known) else 2
 
         return sorted(wishes + more, key=turn)
 
-    def _ahead(self, standing: Standing, known: Standing) -> bool:
-        """Whether a setting has fewer folds than another, and is ahead of it on those they share."""
+    def _level(self, standing: Standing, known: Standing) -> bool:
+        """Whether a setting has fewer folds than another, and is not behind it on those they share."""
         shared = known.scores.keys() & standing.scores.keys()
-        return len(standing.scores) < len(known.scores) and bool(shared) and self._lead(standing, known, shared)[0] > 0
+        return len(standing.scores) < len(known.scores) and bool(shared) and self._lead(standing, known, shared)[0] >= 0
 
     def _wish(self, setting: Setting, seed: int, seconds: Seconds) -> tuple[Setting, Spec, float, float]:
         spec = self._spec(setting, "search", seed)

@@ -19,6 +19,7 @@ from headstart.strategy.contract import PLAIN, TRAINING_RATE, Adapt, Bench, Need
 from headstart.target.view import TrainView
 
 MOST = 6  # times the steps of two classes
+LABELS, LONGER = 16, 4  # texts of a class on average, from which more of them are more steps; times the steps at most
 TEMPERATURE = 0.1  # of the softmax, where there are more than two classes
 
 
@@ -33,7 +34,8 @@ class Contrast:
     are still confused (see :class:`headstart.train.Contrast`).
 
     Args:
-        steps: of the optimiser, for two classes; for C classes C / 2 times as many, and at most `MOST` times.
+        steps: of the optimiser, for two classes of `LABELS` texts; for C classes C / 2 times as many, at most `MOST`
+            times; and for classes with more texts in proportion more, at most `LONGER` times.
         rate: peak learning rate.
         last: how many of the last stages are trained; None: all. What precedes the first (a table of words, of which
             few labels touch few rows) stays as it is, unless the network has no stages.
@@ -61,7 +63,7 @@ class Contrast:
         """Forward and backward in torch for every text of every step, and a step of the optimiser."""
         # Dense layers run twice as efficiently as what TRAINING_RATE was measured on.
         a_text = card.flops / (2 * TRAINING_RATE * machine.cores())
-        steps = self._steps(classes)
+        steps = self._steps(classes, examples)
         return 0.5 + steps * (min(examples, self.batch) * a_text + 3e-9 * card.parameters) + 1e-5 * examples
 
     def frozen(self, card: SourceCard) -> float:
@@ -89,7 +91,7 @@ class Contrast:
         labels, classes = view.examples.labels, len(view.classes)
         if np.bincount(labels).max() < 2:
             raise TrialError("contrast learns from pairs of one class, and no class has two examples")
-        trainable, steps = self._trainable(card), self._steps(classes)
+        trainable, steps = self._trainable(card), self._steps(classes, len(labels))
         batches = Texts(view.examples, Words(document, tokens), batch=self.batch, device=bench.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -113,8 +115,9 @@ class Contrast:
         training = {"steps": history.steps, "stopped_by": history.stopped}
         return Predictor(view.classes, body, head, provenance={"training": training})
 
-    def _steps(self, classes: int) -> int:
-        return round(self.steps * min(max(2, classes) / 2, MOST))
+    def _steps(self, classes: int, examples: int) -> int:
+        longer = min(max(1.0, examples / (LABELS * classes)), LONGER)
+        return round(self.steps * min(max(2, classes) / 2, MOST) * longer)
 
     def _trainable(self, card: SourceCard) -> Any:
         """The parameters of the last stages; all of them where there are none.

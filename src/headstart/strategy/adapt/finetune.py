@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from headstart import machine
@@ -41,6 +42,7 @@ class Finetune:
 
     Args:
         epochs: at most; early stopping ends sooner.
+        steps: of the optimiser, where these epochs are fewer: a few dozen examples are gone over more often.
         rate: peak learning rate of the head; None: from a range test (Smith 2017).
         trunk: share of that rate for the trunk.
         flip: mirror pictures in augmentation.
@@ -68,6 +70,7 @@ class Finetune:
     needs: ClassVar[Needs] = Needs(network=True, pretrained=True, modalities=("image", "text"), gradients=True)
 
     epochs: int = 6
+    steps: int = 0
     rate: float | None = 1e-3
     trunk: float = 0.1
     flip: bool = True
@@ -90,23 +93,25 @@ class Finetune:
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """The last stage, the last two, the last without mirroring; then all of it, carefully and more boldly.
+        """The last two stages, carefully, for longer and boldly on mixtures, and without mirroring; then all of it.
 
-        On texts: the last two stages, all of it, all of it more boldly, and as ULMFiT does.
+        On texts: the last two stages, the upper half for longer and more boldly, all of it, and as ULMFiT does.
         """
+        half = len(card.stages) // 2
         if card.modality == "text":
-            some: list[Adapt] = [cls(epochs=3, last=2)] if len(card.stages) > 2 else []
+            some: list[Adapt] = [cls(epochs=3, last=2), cls(epochs=10, last=half, trunk=1.0)] if half > 1 else []
             deep: list[Adapt] = [cls(decay=0.4, unfreeze=True, trunk=0.3, schedule="slanted")] if card.stages else []
-            return [*some, cls(epochs=3, decay=0.9), cls(epochs=6, decay=0.9, trunk=0.3), *deep]
-        whole: list[Adapt] = [cls(), cls(epochs=10, trunk=0.3), cls(flip=False)]
-        if len(card.stages) < 3:
-            return whole
-        return [cls(epochs=10, last=1), cls(epochs=10, last=2), cls(epochs=10, last=1, flip=False), *whole[:2]]
+            return [*some, cls(epochs=6, decay=0.9, trunk=0.3), *deep]
+        if half < 2:
+            return [cls(), cls(epochs=10, trunk=0.3), cls(flip=False)]
+        careful = cls(epochs=10, last=2, trunk=0.3)
+        bold = replace(careful, steps=120, trunk=1.0, mix="mixup")
+        return [careful, bold, replace(careful, flip=False), cls(epochs=10, trunk=0.3)]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Forward and backward in torch, whatever the frozen forward pass is compiled to."""
         training = TRAINING_RATE * machine.cores()
-        passes = float(self._trainings * self.epochs * examples)
+        passes = float(self._trainings * self._epochs(examples) * examples)
         passes += RANGE_STEPS * self.batch if self.rate is None else 0
         if self.penalty == "delta":
             passes *= 4 / 3  # and once forward through the source
@@ -129,6 +134,10 @@ class Finetune:
     @property
     def _trainings(self) -> int:
         return self.members if self.average.endswith("soup") else 1
+
+    def _epochs(self, examples: int) -> int:
+        """Epochs at most, of so many examples."""
+        return max(self.epochs, math.ceil(self.steps / math.ceil(max(1, examples) / self.batch)))
 
     def cut(self, card: SourceCard) -> Stage:
         """The last stage that stays as it is."""
@@ -165,7 +174,7 @@ class Finetune:
         swa = self.average == "swa"
         recipe = network.Recipe(
             plan=Plan(
-                self.epochs,
+                self._epochs(len(view)),
                 self.rate or 0.0,
                 decay=0.0 if self.penalty == "l2sp" else 0.05,  # which pulls to 0, and the penalty to the source
                 schedule="constant" if swa else self.schedule,
