@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.common import RESULTS
 from headstart import files, machine
 
 NAMES = {  # with about the minutes each takes on two cores; a committed result knows better
@@ -48,7 +49,6 @@ NAMES = {  # with about the minutes each takes on two cores; a committed result 
     "adapt_gradual": 15,
 }
 NAMED_ONLY = {"planner"}  # which takes most of a day
-RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 DATA = Path(os.environ.get("HEADSTART_BENCH_DATA", ROOT.parent / "shared" / "data"))
 PEERS = Path(__file__).parent / "peers"
 STYLES = ("photo", "art_painting", "cartoon", "sketch")  # of PACS

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import DATA, ROOT, SETS, headstart, labelled_texts, target
+from benchmarks.common import DATA, RESULTS, ROOT, SETS, headstart, labelled_texts, target
 from headstart import machine, strategy
 from headstart.budget import Budget
 from headstart.files import new_directory, write_json
@@ -42,7 +42,6 @@ from headstart.target.image import SUFFIXES
 from headstart.target.split import stratified_sample
 from headstart.trial import Result, Spec, decode, encode, execute
 
-RESULTS = ROOT / "benchmarks" / "results"
 LIST = {  # about the cheapest first
     "digits": "embedded:digits",
     "pictograms": "embedded:pictograms",
