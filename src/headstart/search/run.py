@@ -34,6 +34,7 @@ from headstart.search.precision import in_ledger, recorded, settled
 from headstart.search.rank import scored
 from headstart.search.seconds import NOTHING, USUAL, Known
 from headstart.search.ship import ship
+from headstart.source.joined import JoinedSource
 from headstart.store import Recent
 from headstart.strategy import Bench
 from headstart.target.inputs import Inputs
@@ -320,6 +321,8 @@ class Runner:
         if leaders:
             source = sources.find(leaders[-1])
             bench = self._bench(recorded(self.ledger, source.card.name))
+            # Several sources have no network of their own; the features of one say what moved.
+            source = source.parts[0] if isinstance(source, JoinedSource) else source
             body, words = bench.body(source), source.card.short
 
             def extract(learned: Inputs, other: Inputs) -> tuple[Any, Any]:
