@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from headstart.judge.intervals import (
     bootstrap,
@@ -124,6 +125,20 @@ def test_equal_seeds_say_no_more_than_one():
     once = paired_interval(transfer, baseline, labels, "accuracy")
     again = paired_interval(np.repeat(transfer, 5, 0), np.repeat(baseline, 3, 0), labels, "accuracy")
     assert again == pytest.approx(once)
+
+
+@fast
+@pytest.mark.parametrize("metric", METRICS)
+def test_routes_that_share_their_seeds_are_still_compared(metric):
+    """The same models on both sides but for a few answers: the degrees of freedom used to fall to a tenth there."""
+    rng = np.random.default_rng(2)
+    labels = np.arange(600) % 2
+    one = rng.uniform(size=(3, 600)) < 0.75
+    other = one[:2].copy()
+    other[:, :6] = ~other[:, :6]
+    found = bootstrap([one, other], labels, metric)
+    assert found.critical < 1.1 * student.ppf(0.975, 1)  # the least of both: two seeds
+    assert -0.6 < found.low <= found.estimate <= found.high < 0.6
 
 
 @st.composite

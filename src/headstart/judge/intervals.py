@@ -171,6 +171,9 @@ def bootstrap(
     if uncertainty > 0:
         whole = max(variance + between, variance / 2)
         with_seeds = whole**2 / (variance**2 / freedom + uncertainty)
+        # What luck explains was taken off, so that the sum may be smaller than its parts; of parts that add up it would
+        # have no fewer degrees of freedom than the part with the fewest.
+        with_seeds = max(with_seeds, min(len(route) for route in correct if len(route) > 1) - 1)
         critical *= float(student.ppf(upper, with_seeds) / student.ppf(upper, freedom))
         variance = whole
     reach = critical * math.sqrt(variance)
