@@ -33,7 +33,7 @@ ROUTES: Routes = {
     "finetune": ("finetune", TAIL),
     "last two stages": ("finetune", TAIL | {"last": 2}),
     "last two, 0.3 of the rate": ("finetune", TAIL | {"last": 2, "trunk": 0.3}),
-    "last two, boldly": ("finetune", TAIL | {"last": 2, "trunk": 1.0, "steps": 120, "mix": "mixup"}),
+    "last two, for longer": ("finetune", TAIL | {"last": 2, "trunk": 0.3, "epochs": 20, "mix": "mixup"}),
     "norm": ("finetune", TAIL | {"trained": "norm", "trunk": 1.0}),
     "wise": ("finetune", TAIL | {"average": "wise"}),
     "swa": ("finetune", TAIL | {"average": "swa"}),

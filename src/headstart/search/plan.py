@@ -7,8 +7,8 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far. Those that
    train a network for long are first tried on a quarter of the labels (:mod:`headstart.search.halving`).
 2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it. What takes no time
-   is validated before anything dear is explored, and what is dear and not behind so far before anything else that is. A
-   setting that is behind by more than the noise has no more folds.
+   is validated before anything dear is explored, and what is dear and less than a standard error behind before anything
+   else that is dear. A setting that is behind by more than the noise has no more folds.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
    takes no time, and two where it does. Each seed draws labels of its own.
@@ -291,8 +291,8 @@ class Plan:
         if self.trials is not None or not ranked:
             return wishes + more
         # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
-        # validated on all of them before anything dear is tried; and what is dear and not behind goes on to the
-        # next before other dear ones are tried, or it might have been tried in vain.
+        # validated on all of them before anything dear is tried; and what is dear and not behind beyond chance goes on
+        # to the next before other dear ones are tried, or it might have been tried in vain.
         known = max(ranked, key=lambda s: (len(s.scores), s.score))
 
         def turn(wish: tuple[Setting, Spec, float, float]) -> int:
@@ -301,9 +301,12 @@ class Plan:
         return sorted(wishes + more, key=turn)
 
     def _level(self, standing: Standing, known: Standing) -> bool:
-        """Whether a setting has fewer folds than another, and is not behind it on those they share."""
+        """Whether a setting has fewer folds than another, and is no standard error behind on those that they share."""
         shared = known.scores.keys() & standing.scores.keys()
-        return len(standing.scores) < len(known.scores) and bool(shared) and self._lead(standing, known, shared)[0] >= 0
+        if len(standing.scores) >= len(known.scores) or not shared:
+            return False
+        lead, error = self._lead(standing, known, shared)
+        return lead >= -error
 
     def _wish(self, setting: Setting, seed: int, seconds: Seconds) -> tuple[Setting, Spec, float, float]:
         spec = self._spec(setting, "search", seed)

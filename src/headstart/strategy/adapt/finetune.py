@@ -93,7 +93,7 @@ class Finetune:
 
     @classmethod
     def grid(cls, card: SourceCard) -> list[Adapt]:
-        """The last two stages, carefully, for longer and boldly on mixtures, and without mirroring; then all of it.
+        """The last two stages, for longer and on mixtures, and without mirroring; then all of it.
 
         On texts: the last two stages, the upper half for longer and more boldly, all of it, and as ULMFiT does.
         """
@@ -104,9 +104,9 @@ class Finetune:
             return [*some, cls(epochs=6, decay=0.9, trunk=0.3), *deep]
         if half < 2:
             return [cls(), cls(epochs=10, trunk=0.3), cls(flip=False)]
-        careful = cls(epochs=10, last=2, trunk=0.3)
-        bold = replace(careful, steps=120, trunk=1.0, mix="mixup")
-        return [careful, bold, replace(careful, flip=False), cls(epochs=10, trunk=0.3)]
+        tail = cls(epochs=10, last=2, trunk=0.3)
+        longer = replace(tail, steps=120, mix="mixup")
+        return [tail, longer, replace(tail, flip=False), cls(epochs=10, trunk=0.3)]
 
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """Forward and backward in torch, whatever the frozen forward pass is compiled to."""
