@@ -142,6 +142,35 @@ def test_a_finalist_s_row_is_about_the_setting_that_was_judged(tmp_path):
     assert row.trials == 2
 
 
+def _result(phase, strategy, parameters, fold, right):
+    """On 20 examples, of which so many are right."""
+    y = np.arange(20) % 2
+    said = np.where(np.arange(20) < right, y, 1 - y)
+    logs = np.log(np.where(np.eye(2)[said] > 0, 0.9, 0.1)).astype(np.float32)
+    spec = Spec("whole", phase, "bundled:efficientnet_lite0", strategy, parameters, fold)
+    return Result(spec, "transfer", "ok", logs, None if phase == "final" else y, wall=1.0)
+
+
+@pytest.mark.parametrize("worth", [14, 17])
+def test_a_finalist_that_leads_below_the_best_of_many_says_why(tmp_path, worth):
+    """Three probes, each lucky on another fold; fine-tuning is behind the luckiest, or ahead of it anyway."""
+    ledger = Ledger(tmp_path)
+    for C, rows in enumerate(([20, 13, 14], [12, 20, 14], [13, 12, 20])):
+        for fold, right in enumerate(rows):
+            ledger.add(_result("search", "probe", {"C": C}, fold, right))
+    for fold in range(2):
+        ledger.add(_result("search", "finetune", {}, fold, worth))
+    ledger.add(_result("final", "finetune", {}, 0, 18))
+    notes = {row.strategy: row.note for row in leaderboard(ledger, "accuracy", [])}
+    assert notes["probe"] == ""
+    # Without the first fold the second probe is best, and without the second the first: 12 and 13 of 20.
+    expected = (
+        "leads although the best of 3 others has 82.5 % on the same folds, where it has 70.0 %: what is chosen of "
+        "those without the fold that it is judged on has 62.5 %"
+    )
+    assert notes["finetune"] == (expected if worth == 14 else "")
+
+
 def test_a_baseline_that_was_never_trained_to_its_end_is_named():
     def tried(strategy, source, phase, seed, note="", side="baseline"):
         return Result(Spec("test", phase, source, strategy, {}, seed), side, "ok", note=note)

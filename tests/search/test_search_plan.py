@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import dataclass
+from statistics import mean
 from typing import ClassVar
 
 import numpy as np
@@ -441,3 +442,36 @@ def test_what_is_dear_and_not_behind_is_validated_on_before_others_are_tried(fir
     results, _ = play(make(rows), 1_000, score=lambda spec: worth[spec.strategy])
     tried = [r.spec.strategy for r in search(results) if r.spec.strategy in ("a", "b")]
     assert tried[: len(order)] == order
+
+
+def standing_of(plan, scores):
+    """Standings with given scores by setting key."""
+    table = plan.standings([], {})
+    for key, found in scores.items():
+        table[key].scores.update(dict(enumerate(found)))
+        table[key].seconds.append(1.0)
+    return table
+
+
+@pytest.mark.parametrize(("worth", "leads"), [(0.71, "dear"), (0.69, "cheap")])
+def test_the_best_of_many_is_judged_on_each_fold_by_what_the_other_folds_choose(worth, leads):
+    """Six cheap settings, each lucky on other folds: the best mean is 0.79, and what other folds choose has 0.70."""
+    plan = make({("transfer", "cheap"): [0.01] * 6, ("baseline", "b"): [0.01]})
+    plan.settings += make({("transfer", "dear"): [10.0]}, gradients=True).settings
+    cheap = [s.key for s in plan.settings if s.strategy.name == "cheap"]
+    dear = next(s.key for s in plan.settings if s.strategy.name == "dear")
+    lucky = [[0.85 if (fold + number) % 5 < 2 else 0.65 for fold in range(5)] for number in range(5)]
+    rows = dict(zip(cheap, [*lucky, [0.95, 0.95, 0.75, 0.65, 0.65]], strict=True))
+    table = standing_of(plan, rows | {dear: [worth] * 5})
+    assert max(mean(row) for row in rows.values()) > worth
+    assert plan.leader(table, "transfer").strategy.name == leads
+
+
+def test_a_setting_that_is_best_whatever_fold_is_left_out_leads_by_its_own_scores():
+    plan = make({("transfer", "cheap"): [0.01] * 3, ("baseline", "b"): [0.01]})
+    plan.settings += make({("transfer", "dear"): [10.0]}, gradients=True).settings
+    cheap = [s.key for s in plan.settings if s.strategy.name == "cheap"]
+    dear = next(s.key for s in plan.settings if s.strategy.name == "dear")
+    rows = {cheap[0]: [0.8] * 5, cheap[1]: [0.7] * 5, cheap[2]: [0.6] * 5}
+    for worth, leads in ((0.79, "cheap"), (0.81, "dear")):
+        assert plan.leader(standing_of(plan, rows | {dear: [worth] * 2}), "transfer").strategy.name == leads

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import strategy as strategies
 from headstart.judge import metrics
 from headstart.judge.evidence import LeaderboardRow, TopK
 from headstart.judge.intervals import score_interval
+from headstart.search.choice import group, nested
 from headstart.search.finalist import drawn, validation_score
 from headstart.search.ledger import Ledger
 from headstart.trial import Result
@@ -53,6 +55,8 @@ def leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> l
         score, low, high = score_interval(logs.argmax(axis=2) == labels, labels, metric)
         failed = sum(r.status == "failed" for r in trials)
         notes = list(dict.fromkeys(r.note for r in best if r.note))
+        if best[0].spec.setting in final and drawn(ledger) is None:
+            notes += _leads(best[0], ledger, metric)
         if failed:
             notes.append(f"{failed} of {len(trials)} trials failed")
         rows.append(
@@ -86,6 +90,32 @@ def leaderboard(ledger: Ledger, metric: str, untried: list[dict[str, Any]]) -> l
         for u in untried
     ]
     return rows
+
+
+def _leads(finalist: Result, ledger: Ledger, metric: str) -> list[str]:
+    """Why a finalist leads its side, in a sentence, where others have a higher score there."""
+    scores: dict[str, dict[int, float]] = {}
+    kinds = {}
+    for r in ledger.of(finalist.spec.episode, "search"):
+        if r.side == finalist.side and r.status == "ok":
+            scores.setdefault(r.spec.setting, {})[r.spec.seed] = validation_score(r, metric)
+            kinds[r.spec.setting] = group(strategies.find(r.spec.strategy))
+    own = scores[finalist.spec.setting]
+    above = max(scores, key=lambda key: (len(scores[key]), mean(scores[key].values())))
+    if kinds[above] == kinds[finalist.spec.setting] or len(scores[above]) < 2:
+        return []
+    rivals = [
+        each for key, each in scores.items() if kinds[key] == kinds[above] and each.keys() == scores[above].keys()
+    ]
+    chosen = nested(rivals)
+    shared = own.keys() & chosen.keys()
+    mine, theirs, best = (mean(each[fold] for fold in shared) for each in (own, chosen, scores[above]))
+    if not theirs < mine <= best:
+        return []
+    return [
+        f"leads although the best of {len(rivals)} others has {100 * best:.1f} % on the same folds, where it has "
+        f"{100 * mine:.1f} %: what is chosen of those without the fold that it is judged on has {100 * theirs:.1f} %"
+    ]
 
 
 def _held(results: list[Result], *, drawn: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -30,10 +30,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
 from statistics import mean, median
 from typing import Any
 
 from headstart.search import halving
+from headstart.search.choice import group, nested
 from headstart.search.seconds import NOTHING, Known, Seconds, Sizes
 from headstart.search.setting import Setting, Standing
 from headstart.strategy import Side
@@ -138,14 +140,25 @@ class Plan:
     def leader(self, standings: dict[str, Standing], side: Side) -> Setting | None:
         """The best setting of `side` on validation; among equals the cheaper one.
 
+        Settings that train no network are one group, and so are those of each strategy that does. In each the best
+        leads, and between groups the leaders are compared by what choosing in their group would have given (see
+        :meth:`_judged`). A dozen probes are tried in the time of one fine-tuning, and the best of them was lucky.
+        """
+        groups: dict[str, list[Standing]] = {}
+        for standing in standings.values():
+            if standing.setting.side == side and standing.scores:
+                groups.setdefault(group(standing.setting.strategy), []).append(standing)
+        leaders = [self._judged(self._first(able), standings) for able in groups.values()]
+        return self._first(leaders).setting if leaders else None
+
+    def _first(self, able: list[Standing]) -> Standing:
+        """The best of several.
+
         Means over different folds are not comparable, and an expensive setting may never have seen all of them. So the
         best of those with the most folds leads, unless one with fewer is ahead of it on the folds they share: at all,
         where they share two or more, and by more than the standard error of the difference, where they share one.
         """
-        able = [s for s in standings.values() if s.setting.side == side and s.scores]
-        if not able:
-            return None
-        able.sort(key=lambda s: (-len(s.scores), -s.score, median(s.seconds)))
+        able = sorted(able, key=lambda s: (-len(s.scores), -s.score, median(s.seconds)))
         leader = able[0]
         for other in able[1:]:
             shared = leader.scores.keys() & other.scores.keys()
@@ -153,7 +166,19 @@ class Plan:
                 lead, error = self._lead(other, leader, shared)
                 if lead > (error if len(shared) == 1 else 0.0):
                     leader = other
-        return leader.setting
+        return leader
+
+    def _judged(self, standing: Standing, standings: dict[str, Standing]) -> Standing:
+        """A leader, on each fold with the score of what its group would have chosen without that fold.
+
+        Draws of few labels are all validated on the same examples, so that the others know of the luck on each; there,
+        and on a single fold, the scores are the setting's own.
+        """
+        folds, own = standing.scores.keys(), group(standing.setting.strategy)
+        if len(folds) < 2 or self._draws:
+            return standing
+        rivals = [s for s in standings.values() if s.setting.side == standing.setting.side and s.scores.keys() == folds]
+        return replace(standing, scores=nested([s.scores for s in rivals if group(s.setting.strategy) == own]))
 
     def _lead(self, one: Standing, other: Standing, shared: Set[int]) -> tuple[float, float]:
         """How far one is ahead of the other on the folds they share, and the standard error of that."""
@@ -278,10 +303,11 @@ class Plan:
             # goes on from them.
             wishes.sort(key=lambda wish: (wish[2] > FREE and wish[0].key not in firsts, max(FREE, wish[2])))
         leader = self.leader(standings, side)
+        best = None if leader is None else self._judged(standings[leader.key], standings)
         more = []
         for place, standing in enumerate(ranked):
             seed = next((seed for seed in range(self.folds) if seed not in standing.scores), None)
-            if seed is None or standing.failed or self._behind(standing, standings, leader):
+            if seed is None or standing.failed or self._behind(standing, best):
                 continue
             if place < CONFIRMED or (self.trials is None and cost[standing.setting.key] <= FREE):
                 more.append(self._wish(standing.setting, seed, seconds))
@@ -293,7 +319,7 @@ class Plan:
         # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
         # validated on all of them before anything dear is tried; and what is dear and not behind beyond chance goes on
         # to the next before other dear ones are tried, or it might have been tried in vain.
-        known = max(ranked, key=lambda s: (len(s.scores), s.score))
+        known = self._judged(max(ranked, key=lambda s: (len(s.scores), s.score)), standings)
 
         def turn(wish: tuple[Setting, Spec, float, float]) -> int:
             return 0 if wish[2] <= FREE else 1 if self._level(standings[wish[0].key], known) else 2
@@ -324,7 +350,8 @@ class Plan:
         family = [s for s in standings.values() if s.setting.family == setting.family]
         leader = self.leader(standings, setting.side)
         assert leader is not None
-        best = standings[leader.key].scores.get(0, standings[leader.key].score)
+        known = self._judged(standings[leader.key], standings)
+        best = known.scores.get(0, known.score)
         found = halving.step(standing, family, best - self._error(best, best))
         if found is None or found[1] == "search":
             return None if found is None else self._wish(setting, 0, seconds)
@@ -332,10 +359,9 @@ class Plan:
         predicted = seconds.search(found[0].setting, spec.episode, labels)
         return found[0].setting, spec, predicted, predicted + cost  # in vain, were there no time to go on
 
-    def _behind(self, standing: Standing, standings: dict[str, Standing], leader: Setting | None) -> bool:
+    def _behind(self, standing: Standing, best: Standing | None) -> bool:
         """Whether a setting is behind the leader by more than the noise."""
-        best = standings[leader.key] if leader is not None else standing
-        if not (shared := best.scores.keys() & standing.scores.keys()):
+        if best is None or not (shared := best.scores.keys() & standing.scores.keys()):
             return False
         lead, error = self._lead(best, standing, shared)
         return lead > NOISE * error
