@@ -55,6 +55,7 @@ TEST = 1000  # examples that a target is judged on, at most
 FINALS = 3  # seeds of a finalist that trains a network; of others one, because they hardly differ
 SEEDS = 5  # of every target, where all of it is measured
 LOST, TIME = 0.01, 0.25  # on average at most: points lost, share of the exhaustive search's CPU seconds
+WITHIN = 0.9  # of the plan's trials, within a factor of two of what was predicted
 
 
 def main(
@@ -150,6 +151,7 @@ def unit(name: str, labels: int, seed: int, seconds: int) -> dict[str, Any]:
         "exhaustive": best,
         "lost": best["score"] - chosen["score"],
         "lost_interval": [low, high],
+        "predictions": {key: evidence["predictions"][key] for key in ("trials", "within")},
         # CPU seconds, which a busy machine hardly changes, and which count what a search leaves idle as nothing.
         "share_of_time": evidence["cost"]["cpu_seconds"] / best["cpu_seconds"],
     }
@@ -324,12 +326,15 @@ def summary(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if not able:
         return {"targets": []}
     lost, share = mean(each["lost"] for each in able), mean(each["share_of_time"] for each in able)
+    trials = sum(each["predictions"]["trials"] for each in able)
+    within = sum(each["predictions"]["trials"] * each["predictions"]["within"] for each in able) / trials
     whole = len(able) == SEEDS * len(LIST)
     count = f"{len(able)} of {SEEDS * len(LIST)} targets with a seed"
     worse = [f"{each['target']}-{each['seed']}" for each in able if each["planner"]["worse_than_baseline"]]
     return {
         "lost": round(lost, 4),
         "share_of_time": round(share, 4),
+        "predicted_within_factor_two": round(within, 4),
         "targets": [
             target(
                 f"loses at most {100 * LOST:g} point on average",
@@ -341,6 +346,11 @@ def summary(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 "never ships what is worse than the best baseline beyond the interval",
                 whole and not worse,
                 f"{' and '.join(worse) or 'none'} on {count}",
+            ),
+            target(
+                f"{WITHIN:.0%} of trials take between half and twice the predicted seconds",
+                whole and within >= WITHIN,
+                f"{within:.1%} of {trials:,} trials on {count}",
             ),
         ],
     }

@@ -15,13 +15,14 @@ from headstart.trial import Result, Spec
 pytestmark = pytest.mark.slow
 
 
-def unit(lost, share, worse=False):
+def unit(lost, share, worse=False, within=0.9):
     return {
         "target": "t",
         "seed": 0,
         "lost": lost,
         "share_of_time": share,
         "planner": {"worse_than_baseline": worse},
+        "predictions": {"trials": 10, "within": within},
     }
 
 
@@ -30,11 +31,12 @@ def test_means_are_over_targets_and_what_failed_is_left_out(monkeypatch):
     monkeypatch.setattr(planner, "SEEDS", 2)
     found = planner.summary([unit(0.02, 0.1), unit(-0.01, 0.3), {"target": "t", "seed": 1, "stderr": "planted"}])
     assert (found["lost"], found["share_of_time"]) == (0.005, 0.2)
-    assert [each["met"] for each in found["targets"]] == [True, True, True]
-    found = planner.summary([unit(0.02, 0.3, worse=True)] * 2)
-    assert [each["met"] for each in found["targets"]] == [False, False, False]
+    assert [each["met"] for each in found["targets"]] == [True] * 4
+    found = planner.summary([unit(0.02, 0.3, worse=True, within=0.8)] * 2)
+    assert [each["met"] for each in found["targets"]] == [False] * 4
+    assert found["targets"][3]["found"] == "80.0% of 20 trials on 2 of 2 targets with a seed"
     found = planner.summary([unit(0.0, 0.1)])
-    assert [each["met"] for each in found["targets"]] == [False, False, False], "a part shows nothing yet"
+    assert [each["met"] for each in found["targets"]] == [False] * 4, "a part shows nothing yet"
     assert found["targets"][0]["found"] == "0.00 points on 1 of 2 targets with a seed"
     assert planner.summary([]) == {"targets": []}
 
@@ -126,16 +128,15 @@ def test_examples_are_drawn_with_the_shares_of_the_classes_and_none_is_in_both_p
 
 def test_what_was_measured_of_this_plan_stays_and_other_plans_go(tmp_path, monkeypatch):
     def written(number, **more):
-        return {"target": f"t{number}", "seed": 0, "plan": planner.PLAN, "lost": 0.01, "share_of_time": 0.1} | more
+        return unit(0.01, 0.1) | {"target": f"t{number}", "plan": planner.PLAN} | more
 
-    units = [written(0), written(1, plan=planner.PLAN - 1), written(2, stderr="planted"), {"target": "t3", "seed": 0}]
+    old = {"target": "t3", "seed": 0}
+    units = [written(0), written(1, plan=planner.PLAN - 1), written(2, stderr="planted"), old]
     document = {"measured": {"budget_seconds": 120, "labels": 100, "units": units}}
     (tmp_path / "planner.json").write_text(json.dumps(document))
     assert planner.earlier(120, 100, tmp_path) == {("t0", 0): units[0]}
     assert planner.earlier(60, 100, tmp_path) == planner.earlier(120, 0, tmp_path) == {}
     assert planner.earlier(120, 100, tmp_path / "nowhere") == {}
     monkeypatch.setattr(planner, "LIST", {"t1": "", "t0": ""})
-    both = {("t0", 0): units[0], ("t1", 0): units[1] | {"planner": {"worse_than_baseline": False}}}
-    both["t0", 0]["planner"] = {"worse_than_baseline": False}
-    found = planner._document(120, 100, both)["units"]
-    assert [unit["target"] for unit in found] == ["t1", "t0"], "in the order of the list"
+    found = planner._document(120, 100, {("t0", 0): units[0], ("t1", 0): units[1]})["units"]
+    assert [each["target"] for each in found] == ["t1", "t0"], "in the order of the list"
