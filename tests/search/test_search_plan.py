@@ -444,6 +444,15 @@ def test_what_is_dear_and_not_behind_is_validated_on_before_others_are_tried(fir
     assert tried[: len(order)] == order
 
 
+def test_every_strategy_that_trains_a_network_is_tried_once_before_one_is_validated_on():
+    plan = make({("transfer", "cheap"): [0.01], ("baseline", "n"): [1.0]})
+    plan.settings += make({("transfer", "a"): [10.0, 10.0], ("transfer", "b"): [15.0]}, gradients=True).settings
+    worth = {"cheap": 0.7, "a": 0.8, "b": 0.9, "n": 0.5}
+    results, _ = play(plan, 1_000, score=lambda spec: worth[spec.strategy])
+    tried = [(r.spec.strategy, r.spec.parameters["number"]) for r in search(results) if r.spec.strategy in ("a", "b")]
+    assert tried[:6] == [("a", 0), ("b", 0), ("b", 0), ("b", 0), ("b", 0), ("b", 0)]
+
+
 def standing_of(plan, scores):
     """Standings with given scores by setting key."""
     table = plan.standings([], {})

@@ -7,8 +7,9 @@ trials are counted instead of seconds, nothing depends on the clock: two runs wi
    setting fails, its next), and the other settings of the two pairs of each side that stand best so far. Those that
    train a network for long are first tried on a quarter of the labels (:mod:`headstart.search.halving`).
 2. *Confirm*: the leader of each side is validated on all five folds, and so is whoever overtakes it. What takes no time
-   is validated before anything dear is explored, and what is dear and less than a standard error behind before anything
-   else that is dear. A setting that is behind by more than the noise has no more folds.
+   is validated before anything dear is explored. Of what is dear every strategy is tried once; then what is less than a
+   standard error behind is validated before anything else is tried. A setting that is behind by more than the noise has
+   no more folds.
 3. *Final*: both leaders are trained on all training labels with five seeds and predict the sealed inputs.
 4. *Label curve*: both leaders again with an eighth, a quarter and a half of the labels, with three seeds where that
    takes no time, and two where it does. Each seed draws labels of its own.
@@ -317,12 +318,19 @@ class Plan:
         if self.trials is not None or not ranked:
             return wishes + more
         # A fold is a handful of examples where labels are few, and who leads on one was lucky: what takes no time is
-        # validated on all of them before anything dear is tried; and what is dear and not behind beyond chance goes on
-        # to the next before other dear ones are tried, or it might have been tried in vain.
+        # validated on all of them before anything dear is tried. Then every strategy that trains a network is tried
+        # once; and what is dear and not behind beyond chance goes on to the next fold before other dear ones are
+        # tried, or it might have been tried in vain.
         known = self._judged(max(ranked, key=lambda s: (len(s.scores), s.score)), standings)
+        tried = {s.setting.strategy.name for s in mine if s.tried}
 
         def turn(wish: tuple[Setting, Spec, float, float]) -> int:
-            return 0 if wish[2] <= FREE else 1 if self._level(standings[wish[0].key], known) else 2
+            setting, _, predicted, _ = wish
+            if predicted <= FREE:
+                return 0
+            if setting.strategy.needs.gradients and setting.strategy.name not in tried:
+                return 1
+            return 2 if self._level(standings[setting.key], known) else 3
 
         return sorted(wishes + more, key=turn)
 
