@@ -27,8 +27,9 @@ USUAL_OF_TEXTS = 8e10  # the dense layers of encoders run twice as fast as depth
 PREPARING = 4.0  # seconds to load a network and compile it
 PREPARED = 0.3  # the same where it was compiled before
 FIRST = 4.0  # more for the first network of a run: the libraries that load and compile it
-ONCE = 0.2  # seconds of imports in the first trial of a strategy
+ONCE = 0.03  # seconds of imports in the first trial of a strategy
 MOST_ONCE = 3.0  # likewise, where a first trial took longer than expected and nobody knows why
+NAMING = 5.0  # seconds for the names of the thousand classes that networks of pictures know, which are kept
 STORED = 3e-4  # seconds to keep the features of one input
 SHORTEST = 1e-3  # seconds; what is measured below is the clock
 EAGER = 2.0  # times slower a network predicts that was trained here and is not compiled
@@ -266,8 +267,8 @@ class Seconds:
         usual = ONCE if setting.passes or self._expected(setting, self.sizes.fitted) > ONCE / 2 else 0.0
         if trains(setting) and not self.prepared and not self._trained_before:
             usual += FIRST
-        if helper:
-            usual += PREPARED if helper in self.known.compiled else PREPARING
+        if helper and setting.card.modality == "image" and not setting.card.reads:
+            usual += NAMING + (PREPARED if helper in self.known.compiled else PREPARING)
         return self.known.rates.get(self._once_name(setting), usual)
 
     def _view(self, setting: Setting, episode: str) -> float:

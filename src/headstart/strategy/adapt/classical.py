@@ -69,7 +69,7 @@ class Classical:
         if self.size is None:
             rounds = {"bayes": 0.1, "svm": 1.0, "ridge": 3.0, "logistic": 3.0}[self.machine]
             counting = 3e-4 if self.features == "words+characters" else 1e-4
-            return 0.1 + examples * (counting + 3e-6 * classes * rounds)
+            return 0.02 + examples * (counting + 3e-6 * classes * rounds)
         if self.features == "hog+pixels":
             return sum(part.seconds(card, examples, classes, rate) for part in self.parts)
         width = HandcraftedBody(self.features, self.size).width

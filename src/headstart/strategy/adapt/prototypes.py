@@ -38,7 +38,7 @@ class Prototypes:
     def seconds(self, card: SourceCard, examples: int, classes: int, rate: float) -> float:
         """The covariance and its inverse, and a product with the means for each example left out."""
         width = card.features
-        once = 0.02 + 2.1e-8 * examples * width
+        once = 0.005 + 2.1e-8 * examples * width
         return once + ((6.0 * examples * width**2 + 4.0 * width**3) / 6e10 if self.covariance == "shrunk" else 0.0)
 
     def frozen(self, card: SourceCard) -> float:
