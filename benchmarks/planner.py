@@ -183,7 +183,8 @@ def _data(name: str, place: Path) -> str:
 def draw(data: Path, folder: Path, labels: int, seed: int) -> None:
     """Write `labels` examples to learn from and at most `TEST` others to be judged on, as data with a given split.
 
-    Classes keep their shares. The embedded data sets are as small as that, and are not drawn from.
+    Classes keep their shares, but of each two are learned from at least. The embedded data sets are as small as that,
+    and are not drawn from.
 
     Args:
         data: a table with the columns text and label, or a folder with one of pictures for each class, or one for
@@ -198,7 +199,7 @@ def draw(data: Path, folder: Path, labels: int, seed: int) -> None:
     else:
         rows = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
         names = [path.parent.name for path in rows]
-    learned = stratified_sample(names, labels, seed=seed)
+    learned = _twice(names, stratified_sample(names, labels, seed=seed))
     rest = np.setdiff1d(np.arange(len(rows)), learned)
     judged = rest[stratified_sample([names[i] for i in rest], TEST, seed=seed)]
     for part, index in (("train", learned), ("test", judged)):
@@ -208,6 +209,16 @@ def draw(data: Path, folder: Path, labels: int, seed: int) -> None:
         else:
             for i in index:
                 shutil.copy2(rows[i], _made(folder / part / names[i]) / rows[i].name)
+
+
+def _twice(names: Sequence[str], learned: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A sample in which each class is twice at least, as a target's must be; a small one may have been drawn once."""
+    labels = np.array(names)
+    short = [name for name in np.unique(labels) if np.sum(labels[learned] == name) < 2]
+    more = [
+        np.setdiff1d(np.flatnonzero(labels == name), learned)[: 2 - np.sum(labels[learned] == name)] for name in short
+    ]
+    return np.sort(np.concatenate([learned, *more]))
 
 
 def _made(folder: Path) -> Path:

@@ -140,3 +140,15 @@ def test_what_was_measured_of_this_plan_stays_and_other_plans_go(tmp_path, monke
     monkeypatch.setattr(planner, "LIST", {"t1": "", "t0": ""})
     found = planner._document(120, 100, {("t0", 0): units[0], ("t1", 0): units[1]})["units"]
     assert [each["target"] for each in found] == ["t1", "t0"], "in the order of the list"
+
+
+def test_a_class_that_would_be_drawn_once_is_drawn_twice(tmp_path):
+    table = tmp_path / "texts.csv"
+    rows = [f"text {i},{'rare' if i % 25 == 0 else 'common'}" for i in range(100)]
+    table.write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
+    planner.draw(table, tmp_path, 20, seed=0)
+    learned = (tmp_path / "train.csv").read_text(encoding="utf-8").splitlines()[1:]
+    judged = (tmp_path / "test.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert sum(row.endswith("rare") for row in learned) == 2
+    assert not set(learned) & set(judged)
+    assert len(judged) == 100 - len(learned)
